@@ -12,7 +12,7 @@
 """
 
 import os
-from typing import NamedTuple
+from rootfall.record import NamedTuple
 
 
 class RootfallError(Exception):
