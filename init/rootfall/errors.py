@@ -84,5 +84,6 @@ class ConfigError(RootfallError):
     def __str__(self) -> str:
         """One line a problem: `file:line:column: key: message`, as compilers print, so that editors jump to it."""
         return "\n".join(
-            f"{self.path}:{p.line}:{p.column}: {p.key + ': ' if p.key else ''}{p.message}" for p in self.problems
+            f"{self.path}{f':{p.line}:{p.column}' if p.line else ''}: {p.key + ': ' if p.key else ''}{p.message}"
+            for p in self.problems
         )
