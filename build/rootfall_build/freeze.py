@@ -34,7 +34,7 @@ _EXCLUDES = (
     "subprocess threading ctypes.util inspect pkgutil typing dataclasses argparse ast textwrap tracemalloc pickle copy "
     "pprint gettext tokenize zipfile pathlib tempfile shutil random logging urllib email http ssl hashlib lzma bz2 decimal "
     "unicodedata multiprocessing _yaml yaml._yaml yaml.cyaml pyudev.glib pyudev.pyqt5 pyudev.pyside pyudev.pyside6 "
-    "pyudev.wx pyudev._qt_base selectors signal contextlib _strptime calendar locale quopri stringprep fnmatch getopt"
+    "pyudev.wx pyudev._qt_base selectors signal contextlib _strptime calendar locale datetime quopri stringprep fnmatch getopt"
 ).split()
 # Dropped after the analysis: PyInstaller insists on them, for codecs that are not in the image.
 _DROP = "_compat_pickle _py_abc _threading_local quopri stringprep optparse doctest unittest pdb bdb cmd code codeop".split()

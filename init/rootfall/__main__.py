@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where the frozen program starts: PyInstaller runs this file, and PyInstaller must not meet ctypes.util."""
+"""Where the frozen program starts: PyInstaller runs this file, and nothing may import the real ctypes.util before."""
 
 from rootfall.linux import standins
 

@@ -5,13 +5,17 @@ Goes on after each mistake, so that a person corrects a file once and not ten ti
 the nodes. What a value of each kind may be stands in the schema, not here.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
 from rootfall.errors import Problem
 from rootfall.model import BootConfig, Config, ImageConfig, OnFailure, Root
 from rootfall.schema import BY_PATH, LEVELS, SECTIONS, Kind, RemedyError, children, join, near
 from rootfall.yaml_tree import LIST, MAPPING, NOTHING, NUMBER, REFUSED, TEXT, Node, seen, short
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 _WRONG = object()
 

@@ -7,12 +7,14 @@ fails: a number that cannot be read is left out with a warning, for a typing err
 Only a root= that names no device is an error, and only when it is used, in `override`.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
 from rootfall import device_ref
 from rootfall.errors import CommandLineError
 from rootfall.model import Config, DeviceRef, OnFailure
+from rootfall.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FOREVER = float("inf")
 
@@ -143,7 +145,7 @@ def init_argv(init: str, argv: list[str]) -> tuple[str, ...]:
     return (init, *argv[1:])
 
 
-def init_environment(environ: Mapping[str, str], cmdline: Cmdline) -> dict[str, str]:
+def init_environment(environ: "Mapping[str, str]", cmdline: Cmdline) -> dict[str, str]:
     """The environment of the real init: what the kernel gave /init, less what is ours and what PyInstaller added."""
     # PyInstaller's bootloader changes LD_LIBRARY_PATH and keeps the kernel's value, if there was one, beside it.
     given = {name for name, _ in cmdline.environment}

@@ -8,11 +8,14 @@ What the keys are and mean stands in one table in `rootfall.schema`; see docs/co
 
 import marshal
 import zlib
-from typing import Any
 
 import rootfall
 from rootfall.errors import ConfigError, Problem
 from rootfall.model import BootConfig, Config, DeviceRef, ImageConfig, OnFailure, Root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LARGEST = 1 << 20
 
@@ -89,12 +92,12 @@ def _readable(problems: list[Problem]) -> tuple[Problem, ...]:
     return tuple(ordered)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: "Any") -> "Any":
     """Records as bare tuples: marshal knows no classes."""
     return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
 
-def _config(plain: Any) -> Config:
+def _config(plain: "Any") -> Config:
     version, ((device, *root), init, failure), image = plain
     reference = None if device is None else DeviceRef(*device)
     return Config(version, BootConfig(Root(reference, *root), init, OnFailure(*failure)), ImageConfig(*image))

@@ -4,15 +4,14 @@
 Imports nothing that a boot has not imported: it must work when our own files are gone. Never returns.
 """
 
-import _signal
 import os
 import sys
 import time
 
 from rootfall.errors import RootfallError
-from rootfall.linux import libc
+from rootfall.linux import libc, signals
 from rootfall.model import Config, OnFailure
-from rootfall.plan import Plan
+from rootfall.plan import FindRoot, Plan
 from rootfall.steps import Boot
 
 TYPE_CHECKING = False
@@ -57,7 +56,7 @@ def report(error: BaseException, boot: Boot, stage: Stage) -> list[str]:
     """The lines of the report, at most 76 columns: the goal, what failed, on what, what was seen, the remedy."""
     facts: list[tuple[str, str]] = []
     if stage.plan:
-        device = next((step.ref for step in stage.plan.steps if hasattr(step, "ref")), "")
+        device = next((str(step.ref) for step in stage.plan.steps if isinstance(step, FindRoot)), "")
         facts.append(("goal", f"root {device}, then {stage.plan.handover.init}"))
     if isinstance(error, RootfallError):
         facts += _facts_of(error)
@@ -121,7 +120,7 @@ def unclaimed_hardware() -> list[str]:
 
 def _kernel_complaints() -> list[str]:
     """The last errors and warnings in the kernel's log: its side of the story."""
-    found = []
+    found: list[str] = []
     try:
         fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -245,4 +244,4 @@ def stand_still() -> "NoReturn":
     """PID 1 must not exit: reap what ends, for ever."""
     say(["rootfall: nothing more can be done; this machine stands still"])
     while True:
-        _signal.pause()
+        signals.pause()

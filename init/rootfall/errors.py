@@ -12,6 +12,7 @@ RootfallError          attempted, on what, errno, seen, hint
 """
 
 import os
+
 from rootfall.record import NamedTuple
 
 

@@ -5,13 +5,13 @@ Read `boot` below from top to bottom: that is all there is. Whatever goes wrong 
 with a report that says why. PID 1 never returns from here: its exit would be a kernel panic.
 """
 
-import _signal
 import os
 import sys
 import time
 
 from rootfall import cmdline, config, console, emergency, mounts, new_root, plan, steps, switch_root
 from rootfall.errors import SwitchRootError
+from rootfall.linux import signals
 from rootfall.linux.kernel import Kernel
 from rootfall.model import Config
 from rootfall.timeline import Timeline
@@ -47,7 +47,7 @@ def boot(this: steps.Boot, stage: emergency.Stage) -> None:
     parameters = cmdline.parse(read_text("/proc/cmdline"))
     for warning in parameters.warnings:
         this.log.warning(f"cmdline: {warning}")
-    stage.config = config.override(read_config(), parameters)
+    stage.config = cmdline.override(read_config(), parameters)
     stage.plan = plan.make_plan(stage.config)
     this.timeline.add("make the plan", start)
 
@@ -77,7 +77,7 @@ def boot(this: steps.Boot, stage: emergency.Stage) -> None:
     this.timeline.add("switch_root", start, f"{way}{', not moved: ' if lost else ''}{', '.join(lost)}")
     write_timeline(this.timeline)
     this.log.close()
-    reset_signals()
+    signals.reset()
     try:
         kernel.execve(init, argv, environment)
     except OSError as error:
@@ -110,10 +110,3 @@ def write_timeline(timeline: Timeline) -> None:
             file.write(timeline.to_json())
     except OSError:
         pass
-
-
-def reset_signals() -> None:
-    """Ignored signals survive execve(2), and Python ignores SIGPIPE and SIGXFSZ: init gets the kernel's defaults."""
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT):
-        _signal.signal(number, _signal.SIG_DFL)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())

@@ -51,7 +51,7 @@ def parse_index(dep: str, softdep: str = "", alias: str = "", directory: str = "
         modules[name] = Module(name, f"{directory}/{path}", tuple(module_name(each) for each in needs.split()))
     aliases: dict[str, tuple[str, ...]] = {}
     for line in alias.splitlines():
-        word, pattern, name = (line.split() + ["", "", ""])[:3]
+        word, pattern, name = [*line.split(), "", "", ""][:3]
         if word == "alias" and "*" not in pattern:
             aliases[pattern] = (*aliases.get(pattern, ()), name.replace("-", "_"))
     before, after = {}, {}
@@ -116,7 +116,7 @@ def read_index(directory: str) -> Index:
             if name == "modules.dep":
                 raise
             texts.append("")
-    return parse_index(*texts, directory=directory)
+    return parse_index(texts[0], texts[1], texts[2], directory)
 
 
 def insert(module: Module, parameters: str = "") -> str:

@@ -66,11 +66,11 @@ def read_elf(path: str) -> Elf | None:
         head = file.read(64)
         if head[:4] != b"\x7fELF" or len(head) < 52:
             return None
-        order = "little" if head[5] == 1 else "big"
+        little = head[5] == 1
         wide = head[4] == 2
 
         def number(data: bytes, offset: int, size: int) -> int:
-            return int.from_bytes(data[offset : offset + size], order)
+            return int.from_bytes(data[offset : offset + size], "little" if little else "big")
 
         machine = number(head, 18, 2)
         offset = number(head, 32, 8) if wide else number(head, 28, 4)

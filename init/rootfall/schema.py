@@ -5,13 +5,19 @@ A new key is a line in KEYS and a field in `rootfall.model`; both names are the 
 Imported only when a file is parsed, so it may use regular expressions: the same that stand in the JSON Schema.
 """
 
+from __future__ import annotations
+
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
 
 import rootfall
 from rootfall import device_ref
+from rootfall.record import NamedTuple
 from rootfall.yaml_tree import NUMBER, TEXT, Node, seen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 LEVELS = {"zstd": (1, 22), "lz4": (1, 12), "xz": (0, 9), "gzip": (1, 9), "none": None}
 

@@ -7,11 +7,18 @@ one document, deep nesting.
 Imported only when a configuration must really be parsed: its regular expressions cost 110 ms at boot.
 """
 
-from typing import Any, NamedTuple, Protocol
+from __future__ import annotations
 
 import yaml
 
 from rootfall.errors import Problem
+from rootfall.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Any, Protocol = None, object  # the frozen program has no typing
 
 TEXT, NUMBER, OTHER, NOTHING, LIST, MAPPING, REFUSED = (
     "text",
@@ -54,8 +61,8 @@ class Node(NamedTuple):
     column: int
     text: str = ""
     meaning: str = ""
-    items: tuple["Node", ...] = ()
-    entries: tuple[tuple["Node", "Node"], ...] = ()
+    items: tuple[Node, ...] = ()
+    entries: tuple[tuple[Node, Node], ...] = ()
 
 
 def read(text: str) -> tuple[Node | None, list[Problem]]:

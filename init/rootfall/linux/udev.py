@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """pyudev, imported for what a boot needs of it: the kernel's uevents and the block devices in sysfs (libudev).
 
-pyudev's modules import subprocess, threading, datetime and re for parts that PID 1 never calls; together they cost more
-than pyudev itself. While pyudev is imported those four names hold small stand-ins (docs/adr/0003).
+pyudev's modules import subprocess, threading and re for parts that PID 1 never calls; together they cost more
+than pyudev itself. While pyudev is imported those three names hold small stand-ins (docs/adr/0003).
 """
 
 import sys
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 _TAKEN_BY_NAME = {
     "subprocess": ("check_output",),  # for udev_version(), which asks udevadm
     "threading": ("Thread",),  # the base class of MonitorObserver
-    "datetime": ("timedelta",),  # for Device.time_since_initialized
     "re": (),  # compiled in functions only: device ids and discovery
 }
 

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: MIT
+"""Signals without `import signal`, which brings enum for the sake of pretty names: the C module underneath (signal(7))."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as c_signal
+else:
+    import _signal as c_signal
+
+
+def reset() -> None:
+    """Ignored signals survive execve(2), and Python ignores SIGPIPE and SIGXFSZ: init gets the kernel's defaults."""
+    for number in (c_signal.SIGPIPE, c_signal.SIGXFSZ, c_signal.SIGINT):
+        c_signal.signal(number, c_signal.SIG_DFL)
+    c_signal.pthread_sigmask(c_signal.SIG_SETMASK, ())
+
+
+def pause() -> None:
+    """pause(2)."""
+    c_signal.pause()
