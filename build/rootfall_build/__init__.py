@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: MIT
+"""Makes initramfs images, reads them back and explains them; the `rootfall` command line."""
