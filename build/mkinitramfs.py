@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The door: `python build/mkinitramfs.py …` builds an image from a checkout, as `rootfall-mkinitramfs` does elsewhere."""
+"""The door: `python build/mkinitramfs.py …` builds an image from a checkout, like `rootfall-mkinitramfs`."""
 
 import sys
 from pathlib import Path

@@ -52,7 +52,7 @@ class Selection:
 
 
 def select(index: Index, names: Iterable[str]) -> Selection:
-    """`names` (modules or aliases) with dependencies, soft and weak dependencies, and theirs; BuildError if one is not there."""
+    """`names` (modules or aliases) with hard, soft and weak dependencies, and theirs; BuildError if one is missing."""
     builtin = []
     chosen: dict[str, str] = {}
     soft = {**_soft(index, "modules.weakdep", "weakdep"), **_soft(index, "modules.softdep", "softdep")}
@@ -102,7 +102,7 @@ def _missing(index: Index, name: str) -> BuildError:
 
 
 def with_hash(index: Index, selection: Selection, payloads: dict[str, bytes]) -> Selection:
-    """`selection`, and the accelerated hash that the signatures of its modules ask for, if the kernel has it as a module.
+    """`selection`, and the accelerated hash that its modules' signatures ask for, if the kernel has it as a module.
 
     The generic C code of SHA-256 is a quarter of a boot; PID 1 loads these modules before all others.
     """
@@ -116,7 +116,7 @@ def with_hash(index: Index, selection: Selection, payloads: dict[str, bytes]) ->
 
 
 def signature_hashes(data: bytes) -> Iterator[str]:
-    """The hash algorithms, as aliases of the crypto API, that the signature at the end of a module names; none if unsigned."""
+    """The hashes (aliases of the crypto API) that the signature at a module's end names; none if it is unsigned."""
     if not data.endswith(SIGNED):
         return
     end = len(data) - len(SIGNED) - _SIGNATURE_INFO
@@ -140,7 +140,7 @@ def read_module(tree: Path, path: str, version: str) -> bytes:
             data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
     except FileNotFoundError:
         hint = "the tree is not complete, or modules.dep is of another one: run depmod"
-        raise BuildError("read the kernel module", str(file), seen="listed in modules.dep, but not there", hint=hint) from None
+        raise BuildError("read the kernel module", str(file), seen="in modules.dep, but not there", hint=hint) from None
     except (OSError, EOFError, ValueError, lzma.LZMAError, ArithmeticError) as error:
         raise BuildError("read the kernel module", str(file), seen=str(error)) from None
     if not data.startswith(b"\x7fELF"):
@@ -156,11 +156,13 @@ def _check_version(file: Path, data: bytes, version: str) -> None:
     built_for = data[start + 10 : data.find(b"\0", start + 1)].split(b" ")[0].decode("utf-8", "replace")
     if built_for != version:
         hint = "name that version with --kernel, or another directory with --modules"
-        raise BuildError("use for kernel", f"{version} the module {file}", seen=f"it was built for {built_for}", hint=hint)
+        raise BuildError(
+            "use for kernel", f"{version} the module {file}", seen=f"it was built for {built_for}", hint=hint
+        )
 
 
 def add_modules(image: Image, directory: Path, version: str, names: Iterable[str], cache: Path) -> Selection:
-    """Put the modules `names` of kernel `version` into `image`, with all they need and their index; say which they are."""
+    """Put modules of kernel `version` into `image`, with all they need and an index; return which they are."""
     tree = find_tree(directory, version)
     index = load(indexed(tree, version, cache))
     selection = select(index, names)
@@ -178,9 +180,7 @@ def add_modules(image: Image, directory: Path, version: str, names: Iterable[str
 def index_files(index: Index, selection: Selection) -> dict[str, bytes]:
     """modules.dep, .softdep, .alias for the chosen modules alone, in kmod's text formats, and modules.builtin whole."""
     stored = {module.name: module.stored for module in selection.modules}
-    dependencies = [
-        " ".join([f"{stored[name]}:", *(stored[need] for need in index.needs[name])]) for name in stored
-    ]
+    dependencies = [" ".join([f"{stored[name]}:", *(stored[need] for need in index.needs[name])]) for name in stored]
     softdeps = [line for line in index.lines("modules.softdep") if normal(line.split()[1]) in stored]
     aliases = [line for line in index.aliases if normal(line[line.rfind(" ") + 1 :]) in stored]
     files = {
@@ -189,4 +189,6 @@ def index_files(index: Index, selection: Selection) -> dict[str, bytes]:
         "modules.alias": aliases,
         "modules.builtin": index.lines("modules.builtin"),
     }
-    return {name: "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape") for name, lines in files.items()}
+    return {
+        name: "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape") for name, lines in files.items()
+    }

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Which shared libraries a set of programs needs, found as ld.so(8) finds them, and without running any of them.
 
-It honours DT_RPATH, DT_RUNPATH, $ORIGIN, ld.so.conf and the default directories, in a system root of one's choice. It refuses
-to leave a library out: a missing one is a BuildError, unless the program says that it can live without it. It never
-runs ldd, which may run the program.
+It honours DT_RPATH, DT_RUNPATH, $ORIGIN, ld.so.conf and the default directories, in a system root of one's choice. It
+refuses to leave a library out: a missing one is a BuildError, unless the program says that it can live without it.
+It never runs ldd, which may run the program.
 """
 
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A kernel's module tree and its index (modules.dep(5), depmod.d(5)): find it, make the index if there is none, look up.
+"""A kernel's module tree and its index (modules.dep(5)): find it, make the index if there is none, look things up.
 
 It never writes into the tree: depmod(8) runs on links to it, in the cache. Names are looked up as modprobe(8) does: a
 module's name, else every module that has it as an alias, else a driver that is built in; `-` and `_` are the same.
@@ -31,7 +31,9 @@ def normal(name: str) -> str:
     if "[" not in name:
         return name.replace("-", "_")
     pieces = name.split("[")
-    rest = [inside + "]" + after.replace("-", "_") for inside, _, after in (piece.partition("]") for piece in pieces[1:])]
+    rest = [
+        inside + "]" + after.replace("-", "_") for inside, _, after in (piece.partition("]") for piece in pieces[1:])
+    ]
     return "[".join([pieces[0].replace("-", "_"), *rest])
 
 
@@ -42,7 +44,9 @@ def find_tree(directory: Path, version: str) -> Path:
         if directory.name == version or not _looks_like_version(directory.name):
             return directory
         raise BuildError(
-            "find the modules of kernel", version, seen=f"{directory} holds those of {directory.name}",
+            "find the modules of kernel",
+            version,
+            seen=f"{directory} holds those of {directory.name}",
             hint="name that version with --kernel, or another directory with --modules",
         )
     versions = []
@@ -55,9 +59,13 @@ def find_tree(directory: Path, version: str) -> Path:
         return directory / version
     if not directory.is_dir():
         raise BuildError("find the modules of kernel", version, seen=f"{directory} is not a directory")
-    there = f"{directory} has those of {', '.join(sorted(set(versions)))}" if versions else f"no modules below {directory}"
+    there = (
+        f"{directory} has those of {', '.join(sorted(set(versions)))}" if versions else f"no modules below {directory}"
+    )
     raise BuildError(
-        "find the modules of kernel", version, seen=there,
+        "find the modules of kernel",
+        version,
+        seen=there,
         hint="--modules names a directory with modules.dep, or a root with lib/modules/VERSION",
     )
 
@@ -78,7 +86,7 @@ def indexed(tree: Path, version: str, cache: Path) -> Path:
     for place, directories, names in os.walk(tree):
         directories.sort()
         for name in sorted(names):
-            found = os.stat(f"{place}/{name}", follow_symlinks=False)
+            found = os.lstat(f"{place}/{name}")
             digest.update(f"{place}/{name}\0{found.st_size} {found.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     made = cache / "modules" / digest.hexdigest()[:32]
     index = made / "lib/modules" / version
@@ -106,7 +114,9 @@ def _depmod(tree: Path, version: str, made: Path) -> None:
             [program, "-b", f"{scratch}/root", version], capture_output=True, text=True, check=False, errors="replace"
         )
         if done.returncode != 0 or not (index / "modules.dep").is_file():
-            raise BuildError("index the modules in", str(tree), seen=f"depmod: {done.stderr.strip() or done.returncode}")
+            raise BuildError(
+                "index the modules in", str(tree), seen=f"depmod: {done.stderr.strip() or done.returncode}"
+            )
         try:
             (Path(scratch) / "root").rename(made)
         except OSError:  # another build was faster; its index is the same
@@ -139,7 +149,7 @@ class Index:
         return self.found[wanted]
 
     def _aliased(self, wanted: str) -> tuple[str, ...]:
-        # 25 000 patterns: look closer only at those that begin alike. No alias of the kernel has a wildcard before that.
+        # 25 000 patterns: look closer only at those that begin alike. No alias has a wildcard before that.
         start, modules = wanted[:2], []
         for line in self.aliases:
             if line[6:8].replace("-", "_") == start:
