@@ -65,9 +65,13 @@ def run(command: click.Command, name: str, argv: Sequence[str] | None) -> int:
     # Cleaning up hangs on exceptions, so a terminated build must end by one.
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        status = command.main(args=argv, prog_name=name, standalone_mode=False)
+        # Not command.main(): what that does about a closed pipe differs between releases of click.
+        with command.make_context(name, list(sys.argv[1:] if argv is None else argv)) as context:
+            command.invoke(context)
         sys.stdout.flush()
-        return status if isinstance(status, int) else 0
+        return 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code

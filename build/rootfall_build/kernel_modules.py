@@ -98,7 +98,12 @@ def _soft(index: Index, file: str, kind: str) -> dict[str, list[tuple[str, str]]
 def _missing(index: Index, name: str) -> BuildError:
     near = difflib.get_close_matches(normal(name), [*index.paths, *index.builtin], n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "`find DIR -name '*.ko*'` lists what there is"
-    return BuildError("find the kernel module", name, seen=f"neither in {index.directory} nor built in", hint=hint)
+    return BuildError(
+        "find the kernel module",
+        name,
+        seen=f"not among the {len(index.paths)} modules of the kernel, nor built in",
+        hint=hint,
+    )
 
 
 def with_hash(index: Index, selection: Selection, payloads: dict[str, bytes]) -> Selection:
