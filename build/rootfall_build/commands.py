@@ -88,7 +88,9 @@ def cat(image: Path, path: str) -> None:
     member = rootfs.look_up(rootfs.unpack(cpio.read(_read(image), str(image))), path, str(image))
     if not stat.S_ISREG(member.mode):
         raise BuildError("print", f"{path} in {image}", seen=f"{stat.filemode(member.mode)}, which is no regular file")
-    sys.stdout.buffer.write(member.data)
+    rest = member.data
+    while rest:  # with PYTHONUNBUFFERED this is write(2), which may take a part
+        rest = rest[sys.stdout.buffer.write(rest) :]
 
 
 def _read(image: Path) -> bytes:
