@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: MIT
 """Every error that rootfall raises on purpose, in one tree. Nothing is printed here: one place prints (emergency, cli).
 
-    RootfallError          attempted, on what, errno, seen, hint
-    ├── ConfigError        the configuration file, with file:line:column and the key's path
-    ├── CommandLineError   a kernel parameter that rootfall owns and cannot read
-    ├── ModuleError        a kernel module that is missing or that the kernel refused
-    ├── DeviceError        the root device did not appear, or more than one claims to be it
-    ├── MountError         mount(2) said no
-    ├── SwitchRootError    the new root, or its init, cannot take over
-    └── BuildError         the image cannot be made (rootfall_build)
+RootfallError          attempted, on what, errno, seen, hint
+├── ConfigError        the configuration file, with file:line:column and the key's path
+├── CommandLineError   a kernel parameter that rootfall owns and cannot read
+├── ModuleError        a kernel module that is missing or that the kernel refused
+├── DeviceError        the root device did not appear, or more than one claims to be it
+├── MountError         mount(2) said no
+├── SwitchRootError    the new root, or its init, cannot take over
+└── BuildError         the image cannot be made (rootfall_build)
 """
 
 import os
-from typing import NamedTuple
+from rootfall.record import NamedTuple
 
 
 class RootfallError(Exception):
@@ -84,5 +84,6 @@ class ConfigError(RootfallError):
     def __str__(self) -> str:
         """One line a problem: `file:line:column: key: message`, as compilers print, so that editors jump to it."""
         return "\n".join(
-            f"{self.path}:{p.line}:{p.column}: {p.key + ': ' if p.key else ''}{p.message}" for p in self.problems
+            f"{self.path}{f':{p.line}:{p.column}' if p.line else ''}: {p.key + ': ' if p.key else ''}{p.message}"
+            for p in self.problems
         )

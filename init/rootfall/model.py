@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The records that flow through a boot. Immutable; no behaviour beyond printing themselves; import nothing of ours.
 
-NamedTuple and not dataclass: dataclasses pulls in inspect, about 50 modules and 20 ms of every boot.
+Not dataclasses: those pull in inspect, about 50 modules and 20 ms of every boot; see record.py for typing.
 """
 
-from typing import NamedTuple
+from rootfall.record import NamedTuple
 
 
 class DeviceRef(NamedTuple):

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+"""Freezes PID 1 with PyInstaller into a onedir, once for each state of sources, Python and dependencies.
+
+The cache key is a digest of all that goes in, so a second build freezes nothing. Runs PyInstaller as a child with its own
+work and dist directories: it would write into build/, which is source here. Refuses to freeze builder code: only `rootfall`
+and the chosen hooks of `rootfall_hooks` are on its path.
+"""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rootfall.errors import BuildError
+from rootfall_build import libpython
+
+_DISTRIBUTIONS = ("pyinstaller", "pyudev", "pyyaml")
+# Libraries that PID 1 opens by ctypes: PyInstaller cannot see them.
+_LIBRARIES = ("libudev.so.1", "libblkid.so.1")
+_EXTENSIONS = ("_ctypes", "_struct", "zlib", "fcntl", "select", "math", "_datetime", "binascii", "_posixsubprocess")
+# What the modules that we need could import, and at boot do not.
+_EXCLUDES = (
+    "subprocess threading ctypes.util inspect pkgutil typing dataclasses argparse ast textwrap tracemalloc pickle copy "
+    "pprint gettext tokenize zipfile pathlib tempfile shutil random logging urllib email http ssl hashlib lzma bz2 decimal "
+    "unicodedata multiprocessing _yaml yaml._yaml yaml.cyaml pyudev.glib pyudev.pyqt5 pyudev.pyside pyudev.pyside6 "
+    "pyudev.wx pyudev._qt_base selectors signal contextlib _strptime calendar locale quopri stringprep fnmatch getopt"
+).split()
+# Dropped after the analysis: PyInstaller insists on them, for codecs that are not in the image.
+_DROP = "_compat_pickle _py_abc _threading_local quopri stringprep optparse doctest unittest pdb bdb cmd code codeop".split()
+_BASE_LIBRARY = tuple(
+    f"{name}.pyc"
+    for name in (
+        "_collections_abc _weakrefset abc codecs collections/__init__ collections/abc copyreg encodings/__init__ "
+        "encodings/aliases encodings/ascii encodings/latin_1 encodings/utf_8 encodings/utf_16 encodings/utf_16_le "
+        "encodings/utf_16_be enum functools genericpath io keyword operator os posixpath re/__init__ re/_casefix "
+        "re/_compiler re/_constants re/_parser reprlib stat types warnings weakref"
+    ).split()
+)
+
+
+@dataclass(frozen=True)
+class FrozenRuntime:
+    """A onedir: `directory` holds the program `rootfall` and `_internal/`; `digest` names the state it was made from."""
+
+    directory: Path
+    digest: str
+
+
+def freeze(cache: Path, progress: Callable[[str], None] = lambda _: None) -> FrozenRuntime:
+    """The frozen PID 1, from the cache or newly made. Raises BuildError with the end of PyInstaller's log."""
+    digest = _digest()
+    final = cache / "frozen" / digest
+    if not (final / "complete").exists():
+        with _locked(cache / "frozen"):
+            if not (final / "complete").exists():
+                _freeze_into(final, progress)
+    return FrozenRuntime(final / "rootfall", digest)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """One freeze at a time: two builds at once (pytest -n) wait for each other instead of doing the work twice."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _package(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise BuildError("freeze PID 1", name, hint="the package is not installed beside the builder")
+    return Path(spec.origin).parent
+
+
+def _sources() -> list[Path]:
+    packages = (_package("rootfall"), _package("rootfall_hooks"))
+    return sorted(path for package in packages for path in package.rglob("*.py"))
+
+
+def _libraries() -> list[Path]:
+    """libudev and libblkid as the dynamic linker's directories have them, by their sonames."""
+    multiarch = str(sysconfig.get_config_var("MULTIARCH") or "")
+    places = [Path(root, directory) for root in ("/usr", "/") for directory in (f"lib/{multiarch}", "lib64", "lib")]
+    found = []
+    for name in _LIBRARIES:
+        path = next((place / name for place in places if (place / name).exists()), None)
+        if path is None:
+            hint = f"install it (Debian package {name.partition('.')[0]}1)"
+            raise BuildError("freeze PID 1 with", name, seen=f"not in {', '.join(map(str, places))}", hint=hint)
+        found.append(path)
+    return found
+
+
+def _digest() -> str:
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for path in (*_sources(), here / "pid1.spec", here / "freeze.py", here / "libpython.py"):
+        digest.update(f"{path.parent.name}/{path.name}".encode() + b"\0" + path.read_bytes() + b"\0")
+    versions = [sys.version, *(f"{name} {importlib.metadata.version(name)}" for name in _DISTRIBUTIONS)]
+    stamps = [(path.name, path.resolve().stat().st_size, path.resolve().stat().st_mtime_ns) for path in _libraries()]
+    digest.update(repr((versions, stamps, libpython.recipe(), libpython.missing())).encode())
+    return digest.hexdigest()[:32]
+
+
+def _freeze_into(final: Path, progress: Callable[[str], None]) -> None:
+    with tempfile.TemporaryDirectory(prefix="rootfall-freeze-", dir=final.parent) as name:
+        work = Path(name)
+        lack = libpython.missing()
+        if lack:
+            progress(f"no {lack}: the stock libpython goes in, about 1 MB more in the image")
+        else:
+            progress("link a small libpython")
+        slim = None if lack else _slim_libpython(work)
+        progress("freeze PID 1 with PyInstaller")
+        _run_pyinstaller(work, slim)
+        made = work / "dist"
+        (made / "complete").touch()
+        shutil.rmtree(final, ignore_errors=True)
+        made.rename(final)
+
+
+def _slim_libpython(work: Path) -> Path:
+    directory = work / "libpython"
+    directory.mkdir()
+    try:
+        return libpython.link(directory)
+    except subprocess.CalledProcessError as error:
+        words = (error.stderr or b"").decode(errors="replace") if isinstance(error.stderr, bytes) else error.stderr
+        raise BuildError("link libpython for PID 1", "cc", seen=str(words)[-600:]) from error
+
+
+def _run_pyinstaller(work: Path, slim: Path | None) -> None:
+    package = _package("rootfall")
+    settings = {
+        "script": str(package / "__main__.py"),
+        "paths": [str(package.parent), str(_package("rootfall_hooks").parent)],
+        "hidden_imports": ["pyudev", "yaml"],
+        "excludes": _EXCLUDES,
+        "drop": _DROP,
+        "extensions": _EXTENSIONS,
+        "libraries": [str(path) for path in _libraries()],
+        "libpython": str(slim) if slim else "",
+        "base_library": _BASE_LIBRARY,
+    }
+    environment = os.environ | {
+        "ROOTFALL_FREEZE": json.dumps(settings),
+        "PYTHONHASHSEED": "0",
+        "SOURCE_DATE_EPOCH": "0",
+        "PYINSTALLER_CONFIG_DIR": str(work / "config"),
+    }
+    arguments = ["--noconfirm", "--log-level=WARN", "--workpath", str(work / "work"), "--distpath", str(work / "dist")]
+    command = [sys.executable, "-m", "PyInstaller", *arguments, str(Path(__file__).with_name("pid1.spec"))]
+    done = subprocess.run(command, env=environment, cwd=work, capture_output=True, text=True, check=False)
+    if done.returncode:
+        hint = "PyInstaller needs the shared libpython of the Python it runs on (Debian package libpython3-dev)"
+        raise BuildError("freeze PID 1", "PyInstaller", seen=(done.stderr or done.stdout)[-1500:], hint=hint)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""A tree of nodes against the table of `rootfall.schema`: a Config, or every mistake with its place, key and remedy.
+
+Goes on after each mistake, so that a person corrects a file once and not ten times. Pure; knows nothing of YAML beyond
+the nodes. What a value of each kind may be stands in the schema, not here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rootfall.errors import Problem
+from rootfall.model import BootConfig, Config, ImageConfig, OnFailure, Root
+from rootfall.schema import BY_PATH, LEVELS, SECTIONS, Kind, RemedyError, children, join, near
+from rootfall.yaml_tree import LIST, MAPPING, NOTHING, NUMBER, REFUSED, TEXT, Node, seen, short
+
+_WRONG = object()
+
+
+def check(tree: Node) -> tuple[Config | None, list[Problem]]:
+    """The Config that a file's tree says, and every mistake in it; there is a Config if there are no mistakes."""
+    problems: list[Problem] = []
+    found: dict[str, tuple[Node, Any]] = {}
+    _section("", tree, found, problems)
+    if tree.kind == MAPPING and not any(key.text == "version" for key, _ in tree.entries):
+        problems.append(Problem(tree.line, tree.column, "version", "is missing: add the line `version: 1`"))
+    _level_fits(found, problems)
+    return (None, problems) if problems or "version" not in found else (_config(found), [])
+
+
+def _section(path: str, node: Node, found: dict[str, tuple[Node, Any]], problems: list[Problem]) -> None:
+    section = SECTIONS[path]
+    if node.kind == REFUSED:
+        return
+    if section.shorthand and node.kind not in (MAPPING, LIST, NOTHING):
+        _value(join(path, section.shorthand), path, node, found, problems)
+        return
+    if node.kind != MAPPING:
+        shape = f"must be a mapping with {', '.join(children(path))}, not {seen(node)}"
+        remedy = "; indent its keys below it, or remove it" if path and node.kind == NOTHING else ""
+        problems.append(Problem(node.line, node.column, path, shape + remedy))
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.entries:
+        if key.kind != REFUSED:
+            _entry(path, key, value, lines, found, problems)
+
+
+def _entry(
+    path: str,
+    key: Node,
+    value: Node,
+    lines: dict[str, int],
+    found: dict[str, tuple[Node, Any]],
+    problems: list[Problem],
+) -> None:
+    child = join(path, short(key.text))
+    if key.kind in (LIST, MAPPING):
+        problems.append(Problem(key.line, key.column, path, f"a key must be a word, not {seen(key)}"))
+    elif key.text in lines:
+        problems.append(Problem(key.line, key.column, child, f"is given twice; first in line {lines[key.text]}"))
+    elif child in SECTIONS:
+        _section(child, value, found, problems)
+    elif child in BY_PATH:
+        _value(child, child, value, found, problems)
+    else:
+        problems.append(Problem(key.line, key.column, child, _unknown(path, key.text)))
+    lines.setdefault(key.text, key.line)
+
+
+def _value(path: str, shown: str, node: Node, found: dict[str, tuple[Node, Any]], problems: list[Problem]) -> None:
+    kind = BY_PATH[path].kind
+    if not kind.many:
+        if (value := _read(kind, shown, node, problems)) is not _WRONG:
+            found[path] = (node, value)
+    elif node.kind == LIST:
+        items = tuple(_read(kind, f"{shown}[{i}]", item, problems) for i, item in enumerate(node.items))
+        found[path] = (node, items)
+    elif node.kind != REFUSED:
+        remedy = f"; write [{short(node.text)}]" if node.kind in (TEXT, NUMBER) else ""
+        problems.append(
+            Problem(node.line, node.column, shown, f"must be a list such as {kind.many}, not {seen(node)}{remedy}")
+        )
+
+
+def _read(kind: Kind, shown: str, node: Node, problems: list[Problem]) -> object:
+    if node.kind == REFUSED:
+        return _WRONG
+    try:
+        return kind.read(node)
+    except RemedyError as hint:
+        message = str(hint)
+    except ValueError:
+        message = f"must be {kind.allowed}, not {seen(node)}"
+    problems.append(Problem(node.line, node.column, shown, message))
+    return _WRONG
+
+
+def _level_fits(found: dict[str, tuple[Node, Any]], problems: list[Problem]) -> None:
+    if "image.compress.level" not in found:
+        return
+    node, level = found["image.compress.level"]
+    method = found["image.compress.method"][1] if "image.compress.method" in found else ImageConfig().compress
+    limits = LEVELS[method]
+    if limits is None:
+        problems.append(Problem(node.line, node.column, "image.compress.level", f"{method} has no levels: remove it"))
+    elif not limits[0] <= level <= limits[1]:
+        message = f"must be {limits[0]} to {limits[1]} for {method}, not {level}"
+        problems.append(Problem(node.line, node.column, "image.compress.level", message))
+
+
+def _config(found: Mapping[str, tuple[Node, Any]]) -> Config:
+    def under(section: str) -> dict[str, Any]:
+        return {
+            path.removeprefix(f"{section}."): value
+            for path, (_, value) in found.items()
+            if path.startswith(f"{section}.")
+        }
+
+    image = {{"compress.method": "compress", "compress.level": "level"}.get(k, k): v for k, v in under("image").items()}
+    root = Root(**{"device": None, **under("boot.root")})
+    boot = BootConfig(root, on_failure=OnFailure(**under("boot.on_failure")))
+    if "boot.init" in found:
+        boot = boot._replace(init=found["boot.init"][1])
+    return Config(found["version"][1], boot, ImageConfig(**image))
+
+
+def _unknown(path: str, name: str) -> str:
+    allowed = children(path)
+    guess = near(name, allowed)
+    if guess is None:
+        guess = next((known for known in (*BY_PATH, *SECTIONS) if known and known.rpartition(".")[2] == name), None)
+    remedy = f'; did you mean "{guess}"?' if guess else ""
+    return f"unknown key{remedy} (allowed here: {', '.join(allowed)})"

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""The boot configuration: a YAML file -> Config, or every mistake in it at once. Pure, but for `load`, which reads.
+
+Beside the file the builder puts its ready form, as a .pyc lies beside a .py: YAML stays the truth, and the ready form
+is used only if it was made from the very same text by the very same rootfall, so that a boot need not parse.
+What the keys are and mean stands in one table in `rootfall.schema`; see docs/configuration.md.
+"""
+
+import marshal
+import zlib
+from typing import Any
+
+import rootfall
+from rootfall.errors import ConfigError, Problem
+from rootfall.model import BootConfig, Config, DeviceRef, ImageConfig, OnFailure, Root
+
+LARGEST = 1 << 20
+
+_MAGIC = b"rootfall plan 1\n"
+_MARSHAL_VERSION = 4
+_MOST_PROBLEMS = 50
+
+
+def load(path: str) -> tuple[bytes, Config]:
+    """Read and check a file; its text and its Config, or ConfigError with all that is wrong with it."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(LARGEST + 1)
+    except OSError as error:
+        raise ConfigError(path, (Problem(0, 0, "", f"cannot be read: {error.strerror}"),)) from error
+    return text, parse(text, path)
+
+
+def parse(text: bytes, path: str) -> Config:
+    """Check the text of a file; `path` is for the messages. ConfigError has all problems, in the order of the file."""
+    decoded = _decoded(text, path)
+    # Only here: PyYAML and its regular expressions cost more than all else that a boot imports.
+    from rootfall import check, yaml_tree
+
+    tree, problems = yaml_tree.read(decoded)
+    if tree is None:
+        problems = problems or [Problem(0, 0, "", "the file is empty; it must have at least the line `version: 1`")]
+    else:
+        config, more = check.check(tree)
+        problems += more
+        if config is not None and not problems:
+            return config
+    raise ConfigError(path, _readable(problems))
+
+
+def ready(text: bytes, config: Config) -> bytes:
+    """The ready form of a checked file: what `read_ready` gives back without parsing."""
+    payload = marshal.dumps((rootfall.__version__, text, _plain(config)), _MARSHAL_VERSION)
+    return _MAGIC + zlib.crc32(payload).to_bytes(4, "little") + payload
+
+
+def read_ready(blob: bytes, text: bytes) -> Config | None:
+    """The Config in a ready form, if it is whole, of this rootfall, and made from exactly `text`; else None."""
+    payload = memoryview(blob)[len(_MAGIC) + 4 :]
+    # marshal must not see damaged bytes: it would believe any length that they give.
+    if not blob.startswith(_MAGIC + zlib.crc32(payload).to_bytes(4, "little")):
+        return None
+    try:
+        version, source, config = marshal.loads(payload)  # noqa: S302  # as trusted as the image that it lies in
+        return _config(config) if (version, source) == (rootfall.__version__, text) else None
+    except (ValueError, EOFError, TypeError):
+        return None
+
+
+def _decoded(text: bytes, path: str) -> str:
+    if len(text) > LARGEST:
+        message = "the file is larger than 1 MiB, and a configuration is a few lines: is this the right file?"
+        raise ConfigError(path, (Problem(0, 0, "", message),))
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = text[: error.start].decode("utf-8-sig", "replace")
+        place = (before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
+        kind = (
+            "UTF-16" if text[:2] in (b"\xff\xfe", b"\xfe\xff") else f"something else (byte 0x{text[error.start]:02x})"
+        )
+        raise ConfigError(path, (Problem(*place, "", f"the file must be UTF-8, and this is {kind}"),)) from None
+
+
+def _readable(problems: list[Problem]) -> tuple[Problem, ...]:
+    ordered = sorted(problems, key=lambda problem: problem[:2])
+    if len(ordered) > _MOST_PROBLEMS:
+        ordered[_MOST_PROBLEMS:] = [Problem(0, 0, "", f"and {len(ordered) - _MOST_PROBLEMS} more problems")]
+    return tuple(ordered)
+
+
+def _plain(value: Any) -> Any:
+    """Records as bare tuples: marshal knows no classes."""
+    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
+
+
+def _config(plain: Any) -> Config:
+    version, ((device, *root), init, failure), image = plain
+    reference = None if device is None else DeviceRef(*device)
+    return Config(version, BootConfig(Root(reference, *root), init, OnFailure(*failure)), ImageConfig(*image))

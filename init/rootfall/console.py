@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""Where the boot speaks: the kernel's log for the record, /dev/console for a person. No colour, no cursor movement.
+
+One grammar for the log: `rootfall: SUBSYSTEM: VERB OBJECT: OUTCOME`, one fact a line, so that the last line on a dead
+screen names the culprit. See /dev/kmsg in the kernel's Documentation/ABI/testing/dev-kmsg.
+"""
+
+import os
+
+ERROR, WARNING, INFO, DEBUG = 3, 4, 6, 7
+_RATELIMIT = "/proc/sys/kernel/printk_devkmsg"
+
+
+class Log:
+    """Lines for the kernel's log. A line that cannot be written is lost, never an error: the boot goes on."""
+
+    def __init__(self) -> None:
+        """Open /dev/kmsg: the archive's own node works before devtmpfs is mounted."""
+        try:
+            self._fd = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            self._fd = -1
+
+    def line(self, level: int, text: str) -> None:
+        """One line at a kernel log level (syslog(2)); newlines in `text` would start records of their own."""
+        if self._fd >= 0:
+            record = f"<{level}>rootfall: {text}".replace("\n", " ")
+            try:
+                os.write(self._fd, record.encode(errors="replace")[:900])
+            except OSError:
+                pass
+
+    def info(self, text: str) -> None:
+        """What was done: seen on the console unless the command line says `quiet`."""
+        self.line(INFO, text)
+
+    def warning(self, text: str) -> None:
+        """What went wrong and was survived."""
+        self.line(WARNING, text)
+
+    def close(self) -> None:
+        """Nothing is logged after this."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def limit_rate(setting: str) -> str:
+    """Set the kernel's rate limit for /dev/kmsg ("on": none; by default ten lines in five seconds); returns the old one.
+
+    Needs /proc; empty when the kernel would not say (the command line can lock it).
+    """
+    try:
+        with open(_RATELIMIT) as file:
+            old = file.read().strip()
+        with open(_RATELIMIT, "w") as file:
+            file.write(setting)
+    except OSError:
+        return ""
+    return old
+
+
+def reopen_console() -> None:
+    """Put /dev/console of devtmpfs on descriptors 0, 1 and 2; /dev/null where the console does not open.
+
+    The kernel gave us the archive's node: kept open, it would pin the old root in memory after the switch.
+    """
+    for path in ("/dev/console", "/dev/null"):
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        for standard in (0, 1, 2):
+            os.dup2(fd, standard)
+        if fd > 2:
+            os.close(fd)
+        return

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""Finding the root: the block devices that are there, then the kernel's uevents, until one answers to the reference.
+
+The monitor is started before the first look, so that nothing slips between. Content is probed with libblkid, since no udevd
+fills in ID_FS_*. Two devices that answer to one reference are an error: refuses to guess.
+"""
+
+import os
+import time
+
+from rootfall.errors import DeviceError
+from rootfall.linux import blkid
+from rootfall.model import DeviceRef
+from rootfall.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rootfall.linux.udev import Monitor
+
+_BY = {"by-uuid": "UUID", "by-label": "LABEL", "by-partuuid": "PARTUUID", "by-partlabel": "PARTLABEL"}
+_RAM_AND_FLOPPY = (1, 2)  # majors (Documentation/admin-guide/devices.txt): never a root that has to be looked for
+
+
+class BlockDevice(NamedTuple):
+    """A block device: its node, "major:minor", size in bytes, and libblkid's tags (empty: nothing known on it)."""
+
+    node: str
+    devnum: str
+    size: int
+    tags: dict[str, str]
+    fault: str = ""
+
+    def __str__(self) -> str:
+        """As the report prints it: node, size, what is on it."""
+        what = " ".join(
+            f"{key}={self.tags[key]}" for key in ("TYPE", "UUID", "LABEL", "PARTUUID", "PARTLABEL") if key in self.tags
+        )
+        return f"{self.node} {_human(self.size)} {what or self.tags.get('PTTYPE', '') or self.fault or 'nothing known on it'}"
+
+
+def _human(size: int) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 10240:
+            return f"{size} {unit}"
+        size //= 1024
+    return f"{size} TiB"
+
+
+def normalize(ref: DeviceRef) -> DeviceRef:
+    """/dev/disk/by-uuid/X is UUID=X: those links are udevd's. Escapes of the links' names are undone."""
+    directory, _, name = ref.value.rpartition("/")
+    if ref.kind == "PATH" and directory.startswith("/dev/disk/") and directory[10:] in _BY:
+        plain, rest = b"", os.fsencode(name)
+        while b"\\x" in rest:
+            head, _, rest = rest.partition(b"\\x")
+            plain, rest = plain + head + bytes([int(rest[:2], 16)]), rest[2:]
+        return DeviceRef(_BY[directory[10:]], os.fsdecode(plain + rest), ref.partnroff)
+    return ref
+
+
+def matches(ref: DeviceRef, device: BlockDevice) -> bool:
+    """Whether the device answers to the reference. Of two copies of an UUID in hexadecimal, case does not matter."""
+    if ref.kind == "PATH":
+        return device.node == ref.value
+    if ref.kind == "DEVNUM":
+        return device.devnum == ref.value
+    value = device.tags.get(ref.kind, "")
+    if ref.kind in ("UUID", "PARTUUID"):
+        return value.lower() == ref.value.lower() != ""
+    return value == ref.value != ""
+
+
+def examine(device: "Any") -> BlockDevice | None:
+    """A pyudev.Device as BlockDevice, probed; None for what cannot hold a root (no medium, no node, RAM disks, floppies)."""
+    node, number = device.device_node, device.device_number
+    if not node or os.major(number) in _RAM_AND_FLOPPY:
+        return None
+    try:
+        with open(f"{device.sys_path}/size") as file:
+            size = int(file.read()) * 512
+    except (OSError, ValueError):
+        return None
+    if size == 0:
+        return None
+    devnum = f"{os.major(number)}:{os.minor(number)}"
+    try:
+        return BlockDevice(node, devnum, size, blkid.probe(node))
+    except OSError as error:
+        return BlockDevice(node, devnum, size, {}, f"cannot be read: {error.strerror}")
+
+
+class Search:
+    """The search for one device: what was seen so far is kept for the report."""
+
+    def __init__(self, monitor: "Monitor", ref: DeviceRef) -> None:
+        """`monitor` has been receiving since before this moment."""
+        self.ref = normalize(ref)
+        self.seen: dict[str, BlockDevice] = {}
+        self._monitor = monitor
+
+    def present(self) -> BlockDevice | None:
+        """Look at the devices that are there now."""
+        for device in self._monitor.present():
+            self._look_at(device)
+        return self._answer()
+
+    def wait(self, timeout: float | None) -> BlockDevice:
+        """Look at each device that appears or changes until one answers; `timeout` in seconds, None for ever.
+
+        Raises DeviceError with what was seen.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (found := self._answer()) is None:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise self._not_found(timeout)
+            device = self._monitor.poll(left)
+            if device is not None and device.action == "remove":
+                self.seen.pop(device.device_node, None)
+            elif device is not None:
+                self._look_at(device)
+        return found
+
+    def _look_at(self, device: "Any") -> None:
+        found = examine(device)
+        if found is not None:
+            self.seen[found.node] = found
+
+    def _answer(self) -> BlockDevice | None:
+        found = [device for device in self.seen.values() if matches(self.ref, device)]
+        if len(found) > 1:
+            names = " and ".join(device.node for device in found)
+            hint = "give one of them another, or name the root by PARTUUID= or by its path"
+            raise DeviceError("choose the root device", str(self.ref), seen=f"it is on {names}", hint=hint)
+        return self._offset(found[0]) if found and self.ref.partnroff else found[0] if found else None
+
+    def _offset(self, base: BlockDevice) -> BlockDevice | None:
+        """PARTNROFF: the partition that is so many numbers further on the same disk."""
+        disk = os.path.dirname(os.path.realpath(f"/sys/dev/block/{base.devnum}"))
+        wanted = str(int(base.tags.get("PARTN", "0")) + self.ref.partnroff)
+        for device in self.seen.values():
+            same = os.path.dirname(os.path.realpath(f"/sys/dev/block/{device.devnum}")) == disk
+            if same and device.tags.get("PARTN") == wanted:
+                return device
+        return None
+
+    def _not_found(self, timeout: float | None) -> DeviceError:
+        seen = "; ".join(map(str, self.seen.values())) or "no block device at all"
+        hint = self._near_miss() or "check root= (or boot.root.device) against `blkid` on the running system"
+        if not self.seen:
+            hint = "no driver of the image drives a disk here: add the disk's driver to image.modules"
+        return DeviceError("find the root device", f"{self.ref} in {timeout:g} s", seen=seen, hint=hint)
+
+    def _near_miss(self) -> str:
+        """The value that was asked for, on another tag or off by one character."""
+        wanted = self.ref.value.lower()
+        for device in self.seen.values():
+            for tag in ("UUID", "LABEL", "PARTUUID", "PARTLABEL"):
+                value = device.tags.get(tag, "").lower()
+                if value and value == wanted and tag != self.ref.kind:
+                    return f"{device.node} has it as {tag}=: did you mean root={tag}={self.ref.value}?"
+                if len(value) == len(wanted) and sum(a != b for a, b in zip(value, wanted, strict=True)) == 1:
+                    return f"{device.node} has {tag}={device.tags[tag]}, which differs in one character"
+        return ""

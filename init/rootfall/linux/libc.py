@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""System calls that Python has no function for, by ctypes: one thin wrapper each, named as its man page, raising OSError.
+
+Higher-level things are beyond the scope of this module. Constants carry their kernel names and values (linux/mount.h,
+linux/magic.h, linux/reboot.h, linux/openat2.h).
+"""
+
+import ctypes
+import os
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_SYNCHRONOUS, MS_REMOUNT, MS_MANDLOCK, MS_DIRSYNC = 16, 32, 64, 128
+MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_MOVE, MS_REC, MS_SILENT = (
+    256,
+    1024,
+    2048,
+    4096,
+    8192,
+    16384,
+    32768,
+)
+MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_RELATIME, MS_STRICTATIME, MS_LAZYTIME = (
+    1 << 18,
+    1 << 19,
+    1 << 20,
+    1 << 21,
+    1 << 24,
+    1 << 25,
+)
+MNT_DETACH = 2
+
+RAMFS_MAGIC, TMPFS_MAGIC = 0x858458F6, 0x01021994
+
+RB_AUTOBOOT, RB_HALT_SYSTEM, RB_POWER_OFF = 0x01234567, 0xCDEF0123, 0x4321FEDC
+
+RESOLVE_NO_XDEV, RESOLVE_NO_SYMLINKS = 0x01, 0x04
+
+# Numbers of the calls that glibc does not wrap: x86-64 has its own table, newer architectures share the generic one.
+_SYS_FINIT_MODULE = {"x86_64": 313, "i686": 350, "armv7l": 379, "ppc64le": 353, "s390x": 344}.get(
+    os.uname().machine, 273
+)
+_SYS_OPENAT2 = 437
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, path: str | None = None) -> int:
+    """Turn libc's -1 into OSError with errno, its text and the path concerned."""
+    if result < 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno), path)
+    return result
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else os.fsencode(text)
+
+
+def mount(source: str | None, target: str, fstype: str | None = None, flags: int = 0, data: str | None = None) -> None:
+    """mount(2)."""
+    arguments = (_bytes(source), _bytes(target), _bytes(fstype), ctypes.c_ulong(flags), _bytes(data))
+    _check(_libc.mount(*arguments), target)
+
+
+def umount2(target: str, flags: int = 0) -> None:
+    """umount2(2)."""
+    _check(_libc.umount2(_bytes(target), flags), target)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """pivot_root(2)."""
+    _check(_libc.pivot_root(_bytes(new_root), _bytes(put_old)), new_root)
+
+
+def finit_module(fd: int, parameters: str) -> None:
+    """finit_module(2); ctypes lets go of the GIL meanwhile, so that modules load in parallel."""
+    _check(_libc.syscall(_SYS_FINIT_MODULE, fd, _bytes(parameters), 0))
+
+
+def statfs_magic(path: str | int) -> int:
+    """`f_type` of statfs(2) or fstatfs(2): the file system's magic number."""
+    buffer = (ctypes.c_long * 32)()  # struct statfs is 120 bytes, f_type its first long
+    call = _libc.fstatfs if isinstance(path, int) else _libc.statfs
+    _check(call(path if isinstance(path, int) else _bytes(path), buffer), str(path))
+    return int(buffer[0]) & 0xFFFFFFFF
+
+
+def openat2(directory: int, name: str, flags: int, resolve: int) -> int:
+    """openat2(2) without O_CREAT; raises ENOSYS on kernels before 5.6."""
+    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, resolve)
+    return _check(_libc.syscall(_SYS_OPENAT2, directory, _bytes(name), how, ctypes.sizeof(how)), name)
+
+
+def reboot(command: int) -> None:
+    """reboot(2): one of the RB_ constants; returns only when it failed."""
+    _check(_libc.reboot(ctypes.c_int(command if command < 1 << 31 else command - (1 << 32))))

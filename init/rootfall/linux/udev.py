@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""pyudev, imported for what a boot needs of it: the kernel's uevents and the block devices in sysfs (libudev).
+
+pyudev's modules import subprocess, threading, datetime and re for parts that PID 1 never calls; together they cost more
+than pyudev itself. While pyudev is imported those four names hold small stand-ins (docs/adr/0003).
+"""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Iterator
+    from typing import Any
+
+# pyudev says `from threading import Thread` and so on: what it takes by name at import time.
+_TAKEN_BY_NAME = {
+    "subprocess": ("check_output",),  # for udev_version(), which asks udevadm
+    "threading": ("Thread",),  # the base class of MonitorObserver
+    "datetime": ("timedelta",),  # for Device.time_since_initialized
+    "re": (),  # compiled in functions only: device ids and discovery
+}
+
+
+def _stand_in(name: str, taken: tuple[str, ...]) -> "types.ModuleType":
+    module = type(sys)(name)
+    for each in taken:
+        setattr(module, each, type(each, (), {}))
+    return module
+
+
+def load() -> "Any":
+    """Import pyudev and return it; with stand-ins only when frozen, so that tests on a host see pyudev untouched."""
+    if "pyudev" in sys.modules or not getattr(sys, "frozen", False):
+        import pyudev
+
+        return pyudev
+    absent = {name: taken for name, taken in _TAKEN_BY_NAME.items() if name not in sys.modules}
+    sys.modules.update({name: _stand_in(name, taken) for name, taken in absent.items()})
+    try:
+        import pyudev
+    finally:
+        for name in absent:
+            del sys.modules[name]
+    return pyudev
+
+
+class Monitor:
+    """The kernel's uevents for one subsystem, from the moment it is made (netlink(7), NETLINK_KOBJECT_UEVENT)."""
+
+    def __init__(self, subsystem: str) -> None:
+        """Start receiving at once: a device that appears after this is never missed."""
+        pyudev = load()
+        self._context = pyudev.Context()
+        self._monitor = pyudev.Monitor.from_netlink(self._context, source="kernel")
+        self._monitor.filter_by(subsystem)
+        self._monitor.start()
+        self._subsystem = subsystem
+
+    def present(self) -> "Iterator[Any]":
+        """The subsystem's devices that are in sysfs now, as pyudev.Device."""
+        return iter(self._context.list_devices(subsystem=self._subsystem))
+
+    def poll(self, timeout: float | None) -> "Any":
+        """The next uevent as pyudev.Device, or None when `timeout` seconds have passed (None: for ever)."""
+        return self._monitor.poll(timeout)

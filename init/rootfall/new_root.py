@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: MIT
+"""Is there an init in the new root that this kernel can execute? Looked at from outside, before anything irreversible.
+
+Paths are resolved inside the root: a symbolic link, absolute or not, never leads out of it. Only reads.
+"""
+
+import os
+import stat
+
+from rootfall.errors import SwitchRootError
+from rootfall.record import NamedTuple
+
+# As the kernel itself does when init= does not say otherwise (init/main.c, kernel_init).
+FALLBACKS = ("/sbin/init", "/etc/init", "/bin/init", "/bin/sh")
+
+_MACHINES = {
+    3: "i386",
+    8: "mips",
+    20: "ppc",
+    21: "ppc64",
+    22: "s390",
+    40: "arm",
+    62: "x86_64",
+    183: "aarch64",
+    243: "riscv",
+    258: "loongarch",
+}
+# A 64-bit kernel that runs its 32-bit predecessor's programs too (CONFIG_IA32_EMULATION, CONFIG_COMPAT).
+_ALSO_RUNS = {62: (3,), 183: (40,), 21: (20,)}
+_PT_INTERP = 3
+
+
+class Elf(NamedTuple):
+    """What an ELF header says: e_machine, and the interpreter of PT_INTERP, empty for a static program (elf(5))."""
+
+    machine: int
+    interpreter: str
+
+
+def resolve(root: str, path: str) -> str:
+    """`path` inside `root`, all symbolic links followed within it, as a path outside. Raises OSError."""
+    pending, here, links = path.split("/")[::-1], "", 0
+    while pending:
+        part = pending.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            here = here.rpartition("/")[0]
+            continue
+        full = f"{root}{here}/{part}"
+        if stat.S_ISLNK(os.lstat(full).st_mode):
+            links += 1
+            if links > 40:
+                raise OSError(40, os.strerror(40), path)  # ELOOP
+            target = os.readlink(full)
+            here = "" if target.startswith("/") else here
+            pending.extend(target.split("/")[::-1])
+        else:
+            here = f"{here}/{part}"
+    return root + here
+
+
+def read_elf(path: str) -> Elf | None:
+    """The ELF header of a file, or None when it is no ELF file."""
+    with open(path, "rb", buffering=0) as file:
+        head = file.read(64)
+        if head[:4] != b"\x7fELF" or len(head) < 52:
+            return None
+        order = "little" if head[5] == 1 else "big"
+        wide = head[4] == 2
+
+        def number(data: bytes, offset: int, size: int) -> int:
+            return int.from_bytes(data[offset : offset + size], order)
+
+        machine = number(head, 18, 2)
+        offset = number(head, 32, 8) if wide else number(head, 28, 4)
+        size, count = (number(head, 54, 2), number(head, 56, 2)) if wide else (number(head, 42, 2), number(head, 44, 2))
+        file.seek(offset)
+        table = file.read(size * count)
+        for at in range(0, len(table), size or 1):
+            if number(table, at, 4) == _PT_INTERP:
+                start, length = (
+                    (number(table, at + 8, 8), number(table, at + 32, 8))
+                    if wide
+                    else (number(table, at + 4, 4), number(table, at + 16, 4))
+                )
+                file.seek(start)
+                return Elf(machine, file.read(length).rstrip(b"\0").decode(errors="surrogateescape"))
+    return Elf(machine, "")
+
+
+def check(root: str, init: str, own: Elf | None) -> str:
+    """Why this kernel could not execute `init` in `root`; empty when it can. `own` is our own program's header."""
+    try:
+        path = resolve(root, init)
+        status = os.stat(path)
+    except OSError as error:
+        return f"{init}: {error.strerror}" + _dangling(root, init)
+    if not stat.S_ISREG(status.st_mode):
+        return f"{init} is not a regular file"
+    if not status.st_mode & 0o111:
+        return f"{init} is not executable (mode {status.st_mode & 0o7777:04o})"
+    try:
+        return _check_program(root, init, path, own)
+    except OSError as error:
+        return f"{init} cannot be read: {error.strerror}"
+
+
+def _dangling(root: str, init: str) -> str:
+    """For a link that leads nowhere: where it leads."""
+    try:
+        return f" (a symbolic link to {os.readlink(root + init)})"
+    except OSError:
+        return ""
+
+
+def _check_program(root: str, init: str, path: str, own: Elf | None) -> str:
+    elf = read_elf(path)
+    if elf is not None:
+        if own is not None and elf.machine != own.machine and elf.machine not in _ALSO_RUNS.get(own.machine, ()):
+            theirs, ours = (_MACHINES.get(each, f"machine {each}") for each in (elf.machine, own.machine))
+            return f"{init} is a program for {theirs}, this machine is {ours}"
+        return _check_interpreter(root, init, elf.interpreter)
+    with open(path, "rb", buffering=0) as file:
+        line = file.read(256).split(b"\n")[0]
+    if line[:2] != b"#!":
+        return f"{init} is neither an ELF program nor a #! script"
+    words = line[2:].decode(errors="surrogateescape").split()
+    return _check_interpreter(root, init, words[0]) if words else f"{init} has an empty #! line"
+
+
+def _check_interpreter(root: str, init: str, interpreter: str) -> str:
+    if interpreter:
+        try:
+            os.stat(resolve(root, interpreter))
+        except OSError as error:
+            return f"{init} needs {interpreter}, which is not in the root: {error.strerror}"
+    return ""
+
+
+def choose_init(root: str, wanted: str) -> tuple[str, tuple[str, ...]]:
+    """The init to execute and why those before it were passed over; the wanted one first, then the kernel's own list.
+
+    Raises SwitchRootError naming each candidate's fault when there is none.
+    """
+    own = read_elf("/proc/self/exe")
+    faults: list[str] = []
+    for init in (wanted, *(each for each in FALLBACKS if each != wanted)):
+        fault = check(root, init, own)
+        if not fault:
+            return init, tuple(faults)
+        faults.append(fault)
+    hint = "is this the right partition? init= or boot.init names another program"
+    raise SwitchRootError("find an init in the new root", root, seen="; ".join(faults), hint=hint)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""What a boot will do, as data: pure, made before anything is done, so that `rootfall plan` prints it on a laptop.
+
+A plan is a list in the order of the acts. What is not known yet (which disk has that UUID) is a reference in it.
+"""
+
+from rootfall.errors import DeviceError
+from rootfall.model import Config, DeviceRef
+from rootfall.record import NamedTuple
+
+NEW_ROOT = "/sysroot"
+
+
+class LoadModules(NamedTuple):
+    """Start loading these modules, their dependencies first; what follows goes on meanwhile."""
+
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"load the modules {' '.join(self.names)}, with what they need" if self.names else "load no modules"
+
+
+class FindRoot(NamedTuple):
+    """Wait for the device, `timeout` seconds (None: for ever), after a pause of `delay` seconds."""
+
+    ref: DeviceRef
+    timeout: float | None
+    delay: float
+
+    def __str__(self) -> str:
+        """For people."""
+        pause = f"pause for {self.delay:g} s, then " if self.delay else ""
+        limit = "for ever" if self.timeout is None else f"for up to {self.timeout:g} s"
+        return f"{pause}find the block device {self.ref}, waiting {limit}"
+
+
+class MountRoot(NamedTuple):
+    """Mount the device that was found; `fstypes` empty: the type that is on it."""
+
+    target: str
+    fstypes: tuple[str, ...]
+    options: tuple[str, ...]
+    mode: str
+
+    def __str__(self) -> str:
+        """For people."""
+        types = " or ".join(self.fstypes) or "the type that is on it"
+        return f"mount it on {self.target} as {types}, options {','.join((self.mode, *self.options))}"
+
+
+class SwitchRoot(NamedTuple):
+    """Check the new root and its init, move the mounts over, make it /, delete the initramfs, execute init."""
+
+    new_root: str
+    init: str
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"check {self.init} in {self.new_root}, move /proc /sys /dev /run over, switch root, execute {self.init}"
+
+
+Step = LoadModules | FindRoot | MountRoot
+
+
+class Plan(NamedTuple):
+    """The steps in order, and the hand-over that ends them."""
+
+    steps: tuple[Step, ...]
+    handover: SwitchRoot
+
+    def __str__(self) -> str:
+        """A numbered list, for people."""
+        return "\n".join(f"{n}. {step}" for n, step in enumerate((*self.steps, self.handover), 1))
+
+
+def make_plan(config: Config) -> Plan:
+    """The plan of a configuration that the command line has already been applied to. Raises DeviceError without a root."""
+    root = config.boot.root
+    if root.device is None:
+        raise DeviceError("plan the boot", "root", hint="name it: boot.root.device in the configuration, or root=")
+    fstypes = () if root.fstype == "auto" else tuple(root.fstype.split(","))
+    steps = (
+        LoadModules(config.image.modules),
+        FindRoot(root.device, root.timeout, root.delay),
+        MountRoot(NEW_ROOT, fstypes, root.options, root.mode),
+    )
+    return Plan(steps, SwitchRoot(NEW_ROOT, config.boot.init))

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: MIT
+"""What the configuration file may say: one table, from which come the checker, the JSON Schema and the reference.
+
+A new key is a line in KEYS and a field in `rootfall.model`; both names are the same, and the default is the model's.
+Imported only when a file is parsed, so it may use regular expressions: the same that stand in the JSON Schema.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import rootfall
+from rootfall import device_ref
+from rootfall.yaml_tree import NUMBER, TEXT, Node, seen
+
+LEVELS = {"zstd": (1, 22), "lz4": (1, 12), "xz": (0, 9), "gzip": (1, 9), "none": None}
+
+_DURATION = r"(?!$)([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?"
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_HEX4 = "[0-9A-Fa-f]{4}"
+_GPT = f"[0-9A-Fa-f]{{8}}-{_HEX4}-{_HEX4}-{_HEX4}-[0-9A-Fa-f]{{12}}"
+_ISO9660 = "[0-9]{4}(-[0-9]{2}){6}"
+_DEVICE = (
+    f"(UUID=({_GPT}|{_HEX4}-{_HEX4}|[0-9A-Fa-f]{{16}}|{_ISO9660})"
+    f"|PARTUUID=({_GPT}|[0-9A-Fa-f]{{8}}-[0-9A-Fa-f]{{2}})(/PARTNROFF=-?[0-9]{{1,3}})?"
+    r'|(PART)?LABEL=[^"\x00-\x1f\x7f]+'
+    r"|/dev/(?!(nfs|cifs|ram|root)$)(?!(.*/)?\.{1,2}(/|$))[^/\s]+(/[^/\s]+)*"
+    "|[0-9]{1,4}:[0-9]{1,7})"
+)
+_FSTYPE = r"[a-z0-9][a-z0-9._-]*(,[a-z0-9][a-z0-9._-]*)*"
+_OPTION = r'(?!r[ow]$)[^\s,"]+("[^"]*")?'
+_MODULE = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+_INIT = r"/[^\s/]\S*"
+
+
+class Kind(NamedTuple):
+    """A kind of value: `allowed` in words, its JSON Schema, and its reader, which raises ValueError.
+
+    `many` is an example of a list, where the key takes a list of such values."""
+
+    allowed: str
+    schema: dict[str, Any]
+    read: Callable[[Node], object]
+    many: str = ""
+
+
+class Key(NamedTuple):
+    """A key of the file by its dotted path; `default` as it would be written in the file."""
+
+    path: str
+    kind: Kind
+    default: str
+    description: str
+
+
+class Section(NamedTuple):
+    """A mapping in the file. A plain word in its place stands for its key `shorthand`, where that is set."""
+
+    description: str
+    shorthand: str = ""
+
+
+class RemedyError(ValueError):
+    """A mistake that has its own sentence, better than "must be …, not …"."""
+
+
+def near(word: str, candidates: tuple[str, ...]) -> str | None:
+    """The candidate that `word` is most likely a slip for; None if all are too far away."""
+    if len(word) > 40:
+        return None
+    scored = min((_distance(word.lower().replace("-", "_"), candidate), candidate) for candidate in candidates)
+    return scored[1] if scored[0] <= max(1, len(scored[1]) // 3) else None
+
+
+def _distance(a: str, b: str) -> int:
+    """How many letters must be put in, left out, changed or swapped with a neighbour (optimal string alignment)."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a):
+        before, last, row = row, before, [i + 1]
+        for j, y in enumerate(b):
+            row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (x != y)))
+            if i and j and x == b[j - 1] and a[i - 1] == y:
+                row[-1] = min(row[-1], last[j - 1] + 1)
+    return row[-1]
+
+
+def _or(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _text(node: Node) -> str:
+    if node.kind != TEXT:
+        raise ValueError
+    return node.text
+
+
+def _words(*words: str) -> Kind:
+    def read(node: Node) -> str:
+        if _text(node) in words:
+            return node.text
+        guess = near(node.text, words)
+        raise RemedyError(f'must be {_or(words)}, not {seen(node)}; did you mean "{guess}"?') if guess else ValueError
+
+    return Kind(_or(words), {"enum": list(words)}, read)
+
+
+def _pattern(allowed: str, pattern: str, remedies: Mapping[str, str]) -> Kind:
+    def read(node: Node) -> str:
+        text = _text(node)
+        if re.fullmatch(pattern, text):
+            return text
+        for mistake, remedy in remedies.items():
+            if re.fullmatch(mistake, text):
+                raise RemedyError(f"{seen(node)}: {remedy}")
+        raise ValueError
+
+    return Kind(allowed, {"type": "string", "pattern": f"^{pattern}$"}, read)
+
+
+def _version(node: Node) -> int:
+    if node.kind == NUMBER and node.text == "1":
+        return 1
+    if node.kind == NUMBER and node.text.isdecimal() and not node.meaning:
+        raise RemedyError(f"must be 1, not {node.text}: that is all that rootfall {rootfall.__version__} knows")
+    raise ValueError
+
+
+def _device(node: Node) -> object:
+    try:
+        return device_ref.parse(_text(node))
+    except ValueError as error:
+        raise RemedyError(str(error)) if error.args else error from None
+
+
+def _duration(node: Node) -> float:
+    if node.kind == NUMBER and not node.meaning and node.text.isdecimal() and len(node.text) <= 6:
+        return float(node.text)
+    found = re.fullmatch(_DURATION, _text(node))
+    if not found:
+        raise ValueError
+    # Whole milliseconds first: 100 ms and 0.1 s are then the same number.
+    return (
+        sum(
+            _UNITS[unit] * 1000 * int(part[: -len(unit)])
+            for unit, part in zip(_UNITS, found.groups(), strict=True)
+            if part
+        )
+        / 1000
+    )
+
+
+def _timeout(node: Node) -> float | None:
+    return None if node.kind == TEXT and node.text == "forever" else _duration(node)
+
+
+def _level(node: Node) -> int:
+    if node.kind == NUMBER and not node.meaning and node.text.isdecimal() and int(node.text) <= 22:
+        return int(node.text)
+    raise ValueError
+
+
+_SPAN = "a duration such as 30s, 2m, 1m30s, 500ms, or a plain number of seconds"
+_SPAN_SCHEMA: list[dict[str, Any]] = [
+    {"type": "integer", "minimum": 0, "maximum": 999999},
+    {"type": "string", "pattern": f"^{_DURATION}$"},
+]
+VERSION = Kind("1", {"const": 1}, _version)
+DEVICE = Kind(device_ref.FORMS, {"type": "string", "pattern": f"^{_DEVICE}$"}, _device)
+DURATION = Kind(_SPAN, {"anyOf": _SPAN_SCHEMA}, _duration)
+TIMEOUT = Kind(f"forever, or {_SPAN}", {"anyOf": [*_SPAN_SCHEMA, {"const": "forever"}]}, _timeout)
+LEVEL = Kind(
+    "a whole number: " + ", ".join(f"{m} {r[0]} to {r[1]}" for m, r in LEVELS.items() if r), {"type": "integer"}, _level
+)
+FSTYPE = _pattern("auto, or a file system as the kernel names it, such as ext4", _FSTYPE, {})
+INIT = _pattern(
+    "an absolute path in the real root",
+    _INIT,
+    {r"/\S+\s.*": "a path alone; arguments for init go after -- on the kernel command line"},
+)
+OPTIONS = _pattern(
+    "a mount option, such as noatime",
+    _OPTION,
+    {"r[ow]": "say it with `mode:`", ".*,.*": "one option each, as in [noatime, nodev]"},
+)._replace(many="[noatime, commit=30]")
+MODULES = _pattern(
+    "the name of a kernel module, such as ext4",
+    _MODULE,
+    {r".*\.ko(\.\w+)?": "a module's name, not its file: leave out the folder and .ko"},
+)._replace(many="[virtio_blk, ext4]")
+
+SECTIONS = {
+    "": Section("A rootfall boot configuration"),
+    "boot": Section("What PID 1 does."),
+    "boot.root": Section("The real root."),
+    "boot.on_failure": Section("What happens when the boot fails, after the report."),
+    "image": Section("What the builder puts into the image."),
+    "image.compress": Section("How the image is compressed: a method alone, or with its level.", shorthand="method"),
+}
+
+KEYS = (
+    Key("version", VERSION, "", "The version of this format. It must be there; it pins the defaults below."),
+    Key("boot.root.device", DEVICE, "", "The block device of the root. Without it, the command line must say `root=`."),
+    Key("boot.root.fstype", FSTYPE, "auto", "Its file system; `auto` looks at the device."),
+    Key("boot.root.options", OPTIONS, "[]", "Mount options, as in fstab(5), but for ro and rw."),
+    Key("boot.root.mode", _words("ro", "rw"), "ro", "Mount it read-only, as init systems expect, or read-write."),
+    Key("boot.root.timeout", TIMEOUT, "30s", "How long to wait for the device."),
+    Key("boot.root.delay", DURATION, "0s", "Wait this long before looking for it, for hardware that settles slowly."),
+    Key("boot.init", INIT, "/sbin/init", "The program that becomes PID 1 in the real root."),
+    Key("boot.on_failure.action", _words("shell", "reboot", "poweroff", "halt"), "shell", "What to do."),
+    Key("boot.on_failure.after", DURATION, "0s", "How long to show the report first."),
+    Key("image.modules", MODULES, "[]", "Kernel modules to put in, with all they need, and to load at every boot."),
+    Key("image.compress.method", _words(*LEVELS), "zstd", "The kernel must know the method."),
+    Key("image.compress.level", LEVEL, "", "How hard to try; each method has its own default. Not for `none`."),
+)
+
+BY_PATH = {key.path: key for key in KEYS}
+
+
+def children(path: str) -> tuple[str, ...]:
+    """The names of the keys and sections that may stand in a section, in the order of the table."""
+    paths = (p for key in KEYS for p in _prefixes(key.path) if p.rpartition(".")[0] == path)
+    return tuple(dict.fromkeys(p.rpartition(".")[2] for p in paths))
+
+
+def join(path: str, name: str) -> str:
+    """The path of a name in a section; the file itself is the section "" (nothing)."""
+    return f"{path}.{name}" if path else name
+
+
+def json_schema() -> dict[str, Any]:
+    """The whole table as a JSON Schema (draft 2020-12), for editors; the checker and it accept the same files."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "rootfall",
+        **_object(""),
+        "required": ["version"],
+    }
+
+
+def reference_table() -> str:
+    """The table as Markdown, as it stands in docs/configuration.md."""
+    rows = ["| Key | Allowed | Default | Meaning |", "|---|---|---|---|"]
+    for key in KEYS:
+        default = f"`{key.default}`" if key.default else "required" if key.path == "version" else "none"
+        allowed = f"a list: `{key.kind.many}`" if key.kind.many else key.kind.allowed
+        rows.append(f"| `{key.path}` | {allowed} | {default} | {key.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _prefixes(path: str) -> tuple[str, ...]:
+    parts = path.split(".")
+    return tuple(".".join(parts[: n + 1]) for n in range(len(parts)))
+
+
+def _object(path: str) -> dict[str, Any]:
+    properties = {name: _property(join(path, name)) for name in children(path)}
+    return {
+        "description": SECTIONS[path].description,
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _property(path: str) -> dict[str, Any]:
+    if path not in SECTIONS:
+        return _leaf(BY_PATH[path])
+    schema = _object(path)
+    if path == "image.compress":
+        schema["allOf"] = _level_rules()
+    if not SECTIONS[path].shorthand:
+        return schema
+    word = BY_PATH[join(path, SECTIONS[path].shorthand)]
+    return {"description": schema.pop("description"), "anyOf": [word.kind.schema, schema], "default": word.default}
+
+
+def _leaf(key: Key) -> dict[str, Any]:
+    one = key.kind.schema
+    schema = {"description": key.description, **({"type": "array", "items": one} if key.kind.many else one)}
+    if key.default:
+        schema["default"] = [] if key.kind.many else key.default
+    return schema
+
+
+def _level_rules() -> list[dict[str, Any]]:
+    """The levels depend on the method; a method that is not given is the default one."""
+    rules = []
+    for method, limits in LEVELS.items():
+        allowed: Any = {"minimum": limits[0], "maximum": limits[1]} if limits else False
+        when: dict[str, Any] = {"properties": {"method": {"const": method}}}
+        if method != BY_PATH["image.compress.method"].default:
+            when["required"] = ["method"]
+        rules.append({"if": when, "then": {"properties": {"level": allowed}}})
+    return rules

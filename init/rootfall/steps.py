@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Performs the steps of a plan, one function each. Each step is timed and says its outcome in one line of the log."""
+
+import os
+import time
+
+from rootfall import devices, modules, mounts, plan
+from rootfall.console import Log
+from rootfall.devices import BlockDevice
+from rootfall.errors import DeviceError, ModuleError
+from rootfall.linux.udev import Monitor
+from rootfall.timeline import Timeline
+
+MODULES_DIRECTORY = "/usr/lib/modules"
+_LOADING_LIMIT = 120.0  # seconds; a module that takes longer hangs in the kernel
+
+
+class Boot:
+    """What the steps of one boot find out, for the steps that follow and for the report."""
+
+    def __init__(self, log: Log, timeline: Timeline) -> None:
+        """Nothing is known yet."""
+        self.log, self.timeline = log, timeline
+        self.loading: modules.Loading | None = None
+        self.search: devices.Search | None = None
+        self.device: BlockDevice | None = None
+
+
+def perform(step: plan.Step, boot: Boot) -> None:
+    """Do one step. Raises RootfallError."""
+    start = time.monotonic_ns()
+    match step:
+        case plan.LoadModules():
+            outcome = load_modules(step, boot)
+        case plan.FindRoot():
+            outcome = find_root(step, boot)
+        case plan.MountRoot():
+            outcome = mount_root(step, boot)
+    boot.timeline.add(type(step).__name__, start, outcome)
+    boot.log.info(outcome)
+
+
+def load_modules(step: plan.LoadModules, boot: Boot) -> str:
+    """Start loading. An image for another kernel version is an error at once: nothing that follows could work."""
+    if not step.names:
+        return "modules: load: none asked for"
+    release = os.uname().release
+    try:
+        index = modules.read_index(f"{MODULES_DIRECTORY}/{release}")
+    except OSError as error:
+        raise _no_modules(release) from error
+    order = modules.closure(index, step.names)
+    boot.loading = modules.Loading(index, order, boot.timeline)
+    return f"modules: load {' '.join(order)}: started"
+
+
+def _no_modules(release: str) -> ModuleError:
+    try:
+        there = ", ".join(sorted(os.listdir(MODULES_DIRECTORY))) or "none"
+    except OSError:
+        there = "none"
+    hint = "boot that kernel, or build the image for this one (rootfall build --kernel)"
+    return ModuleError("load modules for kernel", release, seen=f"the image was built for kernel {there}", hint=hint)
+
+
+def find_root(step: plan.FindRoot, boot: Boot) -> str:
+    """Listen, look, wait."""
+    monitor = Monitor("block")
+    boot.search = devices.Search(monitor, step.ref)
+    if step.delay:
+        time.sleep(step.delay)
+    boot.device = boot.search.present()
+    if boot.device is None and boot.loading is not None and boot.loading.wait(0) and boot.search.seen:
+        limit = "for ever" if step.timeout is None else f"up to {step.timeout:g} s"
+        boot.log.info(f"device: wait for {step.ref}: {limit}")
+    if boot.device is None:
+        boot.device = boot.search.wait(step.timeout)
+    return f"device: find {step.ref}: {boot.device.node}"
+
+
+def mount_root(step: plan.MountRoot, boot: Boot) -> str:
+    """Mount what was found, when the modules are in: the file system's own is among them."""
+    device = boot.device
+    assert device is not None, "FindRoot comes before MountRoot in every plan"
+    if boot.loading is not None and not boot.loading.wait(_LOADING_LIMIT):
+        raise ModuleError(
+            "load the modules", f"in {_LOADING_LIMIT:g} s", hint="see the kernel's log for the one that hangs"
+        )
+    found = device.tags.get("TYPE", "")
+    fstypes = step.fstypes or ((found,) if found and device.tags.get("USAGE", "filesystem") == "filesystem" else ())
+    if not fstypes:
+        hint = "give rootfstype= (or boot.root.fstype) if it is a file system that libblkid does not know"
+        raise DeviceError("mount the root", device.node, seen=f"it holds {found or 'nothing known'}", hint=hint)
+    fstype = mounts.mount_root(device.node, step.target, fstypes, step.options, step.mode)
+    return f"mount: mount {device.node} on {step.target}: {fstype}, {step.mode}"

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""The hand-over: checked first, then the mounts are moved, the root is switched, the old root is deleted, init is executed.
+
+Two ways to switch. pivot_root(".", ".") and umount2(".", MNT_DETACH) where the kernel can (an initramfs since Linux 7.0, any
+other root always): nothing is left to delete. Where it answers EINVAL, MS_MOVE and chroot as switch_root(8), and the old
+root is deleted through its descriptor, only when it is a ramfs or tmpfs, never following a symbolic link, never crossing
+into another mount. From `switch` on nothing may be imported: our own files are being deleted.
+"""
+
+import os
+
+from rootfall.errors import SwitchRootError
+from rootfall.linux import libc
+from rootfall.linux.kernel import Kernel
+from rootfall.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_EINVAL, _ENOSYS, _EXDEV = 22, 38, 18
+
+
+class MountPoint(NamedTuple):
+    """A line of /proc/self/mountinfo: mount id, its parent's, and where it is mounted."""
+
+    id: int
+    parent: int
+    path: str
+
+
+def parse_mountinfo(text: str) -> tuple[MountPoint, ...]:
+    """/proc/self/mountinfo (proc(5)) with its octal escapes undone."""
+    found = []
+    for line in text.splitlines():
+        fields = line.split(" ")
+        path = fields[4]
+        for escape, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+            path = path.replace(escape, plain)
+        found.append(MountPoint(int(fields[0]), int(fields[1]), path))
+    return tuple(found)
+
+
+def top_level(mounts: tuple[MountPoint, ...], new_root: str) -> tuple[str, ...]:
+    """The mount points right below "/", in the order of mounting, the new root excepted: what moves over."""
+    roots = {mount.id for mount in mounts if mount.path == "/"}
+    return tuple(m.path for m in mounts if m.parent in roots and m.path not in ("/", new_root))
+
+
+def preflight(kernel: Kernel, new_root: str) -> None:
+    """Everything that would make the switch fail half-way, without changing anything. Raises SwitchRootError."""
+    if kernel.getpid() != 1:
+        raise SwitchRootError(
+            "switch root", new_root, seen=f"process {kernel.getpid()}", hint="only PID 1 can hand over"
+        )
+    mounts = parse_mountinfo(kernel.read_mountinfo())
+    if new_root not in {mount.path for mount in mounts}:
+        raise SwitchRootError("switch root", new_root, seen="no mount there", hint="the real root is not mounted")
+    magic = kernel.statfs_magic("/")
+    if magic not in (libc.RAMFS_MAGIC, libc.TMPFS_MAGIC):
+        hint = "the current root is not an initramfs: it would have to be deleted, and will not be"
+        raise SwitchRootError("switch root", new_root, seen=f"/ is a file system with magic {magic:#x}", hint=hint)
+
+
+def move_mounts(kernel: Kernel, new_root: str) -> tuple[str, ...]:
+    """Move every top-level mount to the same place below the new root; those without a place there are let go.
+
+    Returns what was let go, with the reason.
+    """
+    lost = []
+    for path in top_level(parse_mountinfo(kernel.read_mountinfo()), new_root):
+        target = new_root + path
+        try:
+            if not kernel.is_directory(target):
+                kernel.make_directory(target)
+            kernel.mount(path, target, None, libc.MS_MOVE)
+        except OSError as error:
+            lost.append(f"{path}: {error.strerror}")
+            kernel.umount2(path, libc.MNT_DETACH)
+    return tuple(lost)
+
+
+def switch(kernel: Kernel, new_root: str) -> str:
+    """Make `new_root`, a mount, the root of this process and its mount namespace; returns how: "pivot_root" or "MS_MOVE"."""
+    kernel.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+    kernel.chdir(new_root)
+    old = kernel.open_directory("/")
+    try:
+        kernel.pivot_root(".", ".")
+    except OSError as error:
+        if error.errno != _EINVAL:
+            raise
+        kernel.mount(".", "/", None, libc.MS_MOVE)
+        kernel.chroot(".")
+        kernel.chdir("/")
+        if kernel.statfs_magic(old) in (libc.RAMFS_MAGIC, libc.TMPFS_MAGIC):
+            delete_contents(old)
+        kernel.close(old)
+        return "MS_MOVE"
+    kernel.umount2(".", libc.MNT_DETACH)
+    kernel.chdir("/")
+    kernel.close(old)
+    return "pivot_root"
+
+
+def delete_contents(directory: int) -> int:
+    """Delete all below an open directory, on its own mount only; what cannot be deleted stays, the rest goes.
+
+    Returns how many entries were deleted. Leaves `directory` open. No recursion: depth costs descriptors, not stack.
+    """
+    device, deleted = os.fstat(directory).st_dev, 0
+    stack = [(directory, "", _entries(directory))]
+    while stack:
+        fd, name, entries = stack[-1]
+        if not entries:
+            stack.pop()
+            if stack:
+                os.close(fd)
+                deleted += _try(os.rmdir, name, stack[-1][0])
+            continue
+        entry, is_directory = entries.pop()
+        if not is_directory:
+            deleted += _try(os.unlink, entry, fd)
+            continue
+        try:
+            below = _open_on_same_mount(fd, entry, device)
+            stack.append((below, entry, _entries(below)))
+        except OSError:
+            continue  # another mount, or no descriptor left: it stays
+    return deleted
+
+
+def _entries(fd: int) -> list[tuple[str, bool]]:
+    with os.scandir(fd) as listing:
+        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing]
+
+
+def _try(act: "Callable[..., None]", name: str, fd: int) -> int:
+    """1 when the entry went, 0 when the kernel said no."""
+    try:
+        act(name, dir_fd=fd)
+    except OSError:
+        return 0
+    return 1
+
+
+def _open_on_same_mount(parent: int, name: str, device: int) -> int:
+    """Open a subdirectory that is no symbolic link and no mount point, not even a bind mount of the same file system."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return libc.openat2(parent, name, flags, libc.RESOLVE_NO_XDEV | libc.RESOLVE_NO_SYMLINKS)
+    except OSError as error:
+        if error.errno != _ENOSYS:
+            raise
+    fd = os.open(name, flags, dir_fd=parent)  # before Linux 5.6
+    if os.fstat(fd).st_dev != device:
+        os.close(fd)
+        raise OSError(_EXDEV, os.strerror(_EXDEV), name)
+    return fd
