@@ -59,7 +59,7 @@ class Runtime(Protocol):
         """Of all that it was made from."""
 
 
-Freeze = Callable[[Path, Progress], Runtime]
+Freeze = Callable[[Path, Callable[[str], None]], Runtime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def build(request: Request, freeze: Freeze, cache: Path, progress: Progress) -> 
     mtime = source_date_epoch()
 
     progress.step("Freezing PID 1")
-    runtime = freeze(cache, progress)
+    runtime = freeze(cache, progress.note)
     image = Image()
     add_runtime(image, runtime.directory)
 

@@ -56,11 +56,12 @@ def build(config: Path, kernel: str, modules: Path, output: Path, compress: tupl
 def check(file: Path | None, schema: bool) -> None:
     """Check the configuration FILE, or print the schema that it must fit."""
     from rootfall import config as configuration
+    from rootfall.schema import json_schema
 
     if schema == (file is not None):
         raise click.UsageError("name either a FILE or --schema")
     if file is None:
-        print(json.dumps(configuration.json_schema(), indent=2))
+        print(json.dumps(json_schema(), indent=2))
         return
     configuration.load(str(file))
     print(f"{file}: in order")

@@ -8,7 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from rootfall.errors import BuildError, ConfigError
 from rootfall_build import cpio, output, rootfs
 from rootfall_build.build import Request, build
 from rootfall_build.cli import COMMANDS, main
-from rootfall_build.progress import Lines, Progress, Silent
+from rootfall_build.progress import Lines, Silent
 
 CONFIG = """\
 version: 1
@@ -36,7 +36,7 @@ class Runtime(NamedTuple):
     digest: str
 
 
-def freeze(cache: Path, progress: Progress) -> Runtime:
+def freeze(cache: Path, progress: Callable[[str], None]) -> Runtime:
     """A onedir as PyInstaller makes it, with a real program in it."""
     directory = cache / "runtime"
     if not directory.is_dir():
