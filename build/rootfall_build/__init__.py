@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Makes, reads back and explains images; the `rootfall` command line."""
+"""Makes initramfs images, reads them back and explains them; the `rootfall` command line."""
