@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""Debian kernels as test material: unpacked into the cache, never installed (`python -m rootfall_qemu.debian kernel 6.1`).
+
+Offline with a full cache: the first call per series resolves `linux-image-amd64` of a suite to the newest signed
+kernel, later calls read the cache only. depmod(8) is run on the unpacked copy, as the packages' postinst would.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rootfall.errors import RootfallError
+
+from rootfall_qemu.apt import ARCHITECTURE, Apt, Package, open_suites, run, show, unpack
+from rootfall_qemu.cache import default_cache, locked, made_once, point, scratch, stamp_of
+
+# Which suites carry a series; the newest version in any of them is taken.
+SERIES = {
+    "6.1": ("bookworm", "bookworm-security"),
+    "6.12": ("bookworm-backports",),
+    "7": ("trixie-backports",),
+}
+KINDS = ("linux-image-", "linux-base-", "linux-binary-", "linux-modules-")
+
+
+@dataclass(frozen=True)
+class DebianKernel:
+    """An unpacked kernel: `uname -r`, its image, and its module directory (a lib/modules/VERSION with modules.dep)."""
+
+    version: str
+    image: Path
+    modules: Path
+
+
+def fetch_kernel(series: str, cache: Path | None = None, *, refresh: bool = False) -> DebianKernel:
+    """The newest Debian kernel of a series (6.1, 6.12, 7), from the cache if it is there; `refresh` asks the mirror."""
+    if series not in SERIES:
+        raise RootfallError("fetch", f"a Debian kernel {series}", hint=f"known series: {', '.join(SERIES)}")
+    kernels = (cache or default_cache()) / "kernels"
+    link = kernels / series
+    if refresh or stamp_of(link) is None:
+        with locked(link):
+            if refresh or stamp_of(link) is None:
+                point(link, _fetched(series, kernels))
+    return _kernel_in(link.resolve())
+
+
+def _fetched(series: str, kernels: Path) -> Path:
+    with scratch(kernels) as state:
+        apt = open_suites(SERIES[series], state)
+        packages = resolve(apt, f"linux-image-{ARCHITECTURE}")
+        release = packages[0].name.removeprefix("linux-image-")
+        if not release.startswith(f"{series}."):
+            raise RootfallError("fetch", f"a Debian kernel {series}", seen=f"{packages[0].name} in {SERIES[series]}")
+
+        def make(tree: Path) -> dict[str, object]:
+            unpack(apt, packages, tree)
+            _complete(tree, release)
+            return {"release": release, "packages": [(p.name, p.version, p.sha256) for p in packages]}
+
+        return made_once(kernels / f"{release}_{packages[0].version}", make)
+
+
+def resolve(apt: Apt, name: str) -> tuple[Package, ...]:
+    """The packages that make up the kernel which the metapackage `name` stands for; the image package comes first."""
+    meta = show(apt, name)
+    image = next((d for d in meta.depends if d.startswith("linux-image-")), None)
+    if image is None:
+        raise RootfallError("find", "the image package of", seen=f"{name} depends on {', '.join(meta.depends)}")
+    parts = [show(apt, image)]
+    release = image.removeprefix("linux-image-")
+    parts += [show(apt, d) for d in parts[0].depends if d.endswith(f"-{release}") and d.startswith(KINDS)]
+    return tuple(parts)
+
+
+def _complete(tree: Path, release: str) -> None:
+    """Make the tree look as an installed kernel does: lib/modules whatever the layout, modules.dep, modules.alias."""
+    if (tree / "usr/lib/modules").is_dir() and not (tree / "lib").exists():
+        (tree / "lib").symlink_to("usr/lib")
+    run(["depmod", "-b", str(tree), release], "index the modules of", release, "kmod")
+    kernel = _kernel_of(tree, release)
+    missing = [
+        path
+        for path in (kernel.image, kernel.modules / "modules.dep", kernel.modules / "modules.builtin")
+        if not path.exists() or not path.stat().st_size
+    ]
+    if missing:
+        raise RootfallError("unpack", f"the Debian kernel {release}", seen=f"no {missing[0].relative_to(tree)}")
+
+
+def _kernel_in(tree: Path) -> DebianKernel:
+    stamp = stamp_of(tree)
+    assert stamp is not None
+    return _kernel_of(tree, str(stamp["release"]))
+
+
+def _kernel_of(tree: Path, release: str) -> DebianKernel:
+    modules = tree / "lib/modules" / release
+    image = tree / f"boot/vmlinuz-{release}"
+    return DebianKernel(release, image if image.exists() else modules / "vmlinuz", modules)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The door: print where the material is, as name=value words; 1 and one message on standard error when it fails."""
+    parser = argparse.ArgumentParser(prog="python -m rootfall_qemu.debian", description="Debian test material")
+    commands = parser.add_subparsers(dest="command", required=True)
+    kernel = commands.add_parser("kernel", help="fetch and unpack a kernel")
+    kernel.add_argument("series", nargs="+", choices=sorted(SERIES))
+    kernel.add_argument("--cache", type=Path)
+    kernel.add_argument("--refresh", action="store_true", help="ask the mirror for a newer one")
+    options = parser.parse_args(arguments)
+    try:
+        for series in options.series:
+            found = fetch_kernel(series, options.cache, refresh=options.refresh)
+            print(f"version={found.version} image={found.image} modules={found.modules}")
+    except RootfallError as error:
+        print(f"rootfall: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
