@@ -7,6 +7,7 @@ that is too old for the suite, a newer keyring package is taken from a suite tha
 or unverified data.
 """
 
+import contextlib
 import os
 import re
 import subprocess
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rootfall.errors import RootfallError
-
 from rootfall_qemu.cache import made_once, scratch
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -120,12 +120,21 @@ def newer_keyring(target: Path, keyring: Path = KEYRING) -> Path:
 
     def make(directory: Path) -> dict[str, object]:
         with scratch(target.parent) as state:
-            apt = _opened(Apt(state, machine_sources(), keyring))
+            apt = _opened(Apt(state, _vouched(machine_sources(), state, keyring), keyring))
             package = show(apt, "debian-archive-keyring")
             unpack(apt, [package], directory)
         return {"package": package.name, "version": package.version, "sha256": package.sha256}
 
     return made_once(target, make) / KEYRING.relative_to("/")
+
+
+def _vouched(sources: Sequence[Source], directory: Path, keyring: Path) -> tuple[Source, ...]:
+    """The sources whose signatures this keyring can check: an old keyring often knows some of a release's parts only."""
+    good = []
+    for source in sources:
+        with contextlib.suppress(RootfallError):
+            good += _opened(Apt(directory, (source,), keyring)).sources
+    return tuple(good)
 
 
 def _opened(apt: Apt) -> Apt:
@@ -143,7 +152,7 @@ def _opened(apt: Apt) -> Apt:
 
 
 def _apt(apt: Apt, program: str, *arguments: str, cwd: Path | None = None) -> str:
-    """Run apt with its private directories; options come on the command line, as the machine's apt.conf.d is read too."""
+    """Run apt with its private directories; options, not APT_CONFIG: the last word is ours."""
     options = {
         "Dir::State": apt.directory / "state",
         "Dir::State::status": apt.directory / "status",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Debian kernels as test material: unpacked into the cache, never installed (`python -m rootfall_qemu.debian kernel 6.1`).
+"""Debian kernels as test material, unpacked into the cache and never installed.
 
+`python -m rootfall_qemu.debian kernel 6.1` prints where one is.
 Offline with a full cache: the first call per series resolves `linux-image-amd64` of a suite to the newest signed
 kernel, later calls read the cache only. depmod(8) is run on the unpacked copy, as the packages' postinst would.
 """
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rootfall.errors import RootfallError
-
 from rootfall_qemu.apt import ARCHITECTURE, Apt, Package, open_suites, run, show, unpack
 from rootfall_qemu.cache import default_cache, locked, made_once, point, scratch, stamp_of
 
