@@ -129,8 +129,8 @@ def newer_keyring(target: Path, keyring: Path = KEYRING) -> Path:
 
 
 def _vouched(sources: Sequence[Source], directory: Path, keyring: Path) -> tuple[Source, ...]:
-    """The sources whose signatures this keyring can check: an old keyring often knows some of a release's parts only."""
-    good = []
+    """The sources whose signatures this keyring can check: an old one may know some only."""
+    good: list[Source] = []
     for source in sources:
         with contextlib.suppress(RootfallError):
             good += _opened(Apt(directory, (source,), keyring)).sources
