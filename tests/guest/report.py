@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+# In KiB. Reclaimable is MemAvailable and the per-CPU free pages: two boots of the same thing agree in it.
+MEMORY = ("Reclaimable", "MemAvailable", "MemFree", "Shmem", "Slab", "MemTotal")
+
 
 @dataclass(frozen=True)
 class Mount:
@@ -88,7 +91,7 @@ def _witness(values: dict[str, Any]) -> Witness:
         fd=None if values["fd"] is None else {int(number): target for number, target in values["fd"].items()},
         mounts=None if mountinfo is None else tuple(_mount(line) for line in mountinfo.splitlines()),
         status={name: text.strip() for name, text in fields},
-        memory={name: values[name] for name in ("MemAvailable", "MemFree", "Shmem", "Slab", "MemTotal")},
+        memory={name: values[name] for name in MEMORY},
         kmsg=tuple(values["kmsg"]),
         **{name: values[name] for name in ("pid", "release", "cmdline", "cwd", "root", "exe", "umask", "sid")},
         **{name: values[name] for name in ("root_fstype", "root_inode", "monotonic_ns", "boottime_ns", "files")},
