@@ -17,11 +17,10 @@ from pathlib import Path
 # Run as a file, Python looks beside this file only.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rootfall_qemu.debian import DebianKernel, fetch_kernel  # noqa: E402
-
-from tests.bench.clock import Boot, measure  # noqa: E402
-from tests.bench.control import MODULES, build_control_image  # noqa: E402
-from tests.guest.material import witness_disk  # noqa: E402
+from rootfall_qemu.debian import DebianKernel, fetch_kernel
+from tests.bench.clock import Boot, measure
+from tests.bench.control import MODULES, build_control_image
+from tests.guest.material import witness_disk
 
 BUDGET = Path(__file__).with_name("budget.json")
 MAGIC = {b"\x28\xb5\x2f\xfd": "zstd", b"\x02\x21\x4c\x18": "lz4", b"0707": "none"}

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rootfall_qemu.debian import DebianKernel
-
 from tests.guest.material import compile_static
 
 MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
@@ -51,8 +50,8 @@ def load_order(kernel: DebianKernel, modules: Sequence[str]) -> tuple[Path, ...]
     for module in modules:
         if module not in depends:
             continue
-        path, needed = depends[module]
-        for one in (*reversed(needed), path):
+        file, after = depends[module]
+        for one in (*reversed(after), file):
             order.setdefault(one, kernel.modules / one)
     return tuple(order.values())
 

@@ -29,10 +29,10 @@ def ext4_disk(tree: Path, disk: Path, *, uuid: str = UUID, size_mib: int = 64) -
     with disk.open("wb") as image:
         image.truncate((size_mib + 2) * MIB)
     table = f"label: gpt\nlabel-id: {UUID}\nstart=2048, size={size_mib * MIB // 512}, uuid={UUID}\n"
-    sfdisk = ["/usr/sbin/sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", disk]
+    sfdisk = ["/usr/sbin/sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", str(disk)]
     subprocess.run(sfdisk, input=table, text=True, check=True)
     extended = f"offset={MIB},hash_seed={UUID},root_owner=0:0"
-    mke2fs = ["/usr/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-U", uuid, "-E", extended, "-d", tree, disk]
+    mke2fs = ["/usr/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-U", uuid, "-E", extended, "-d", str(tree), str(disk)]
     subprocess.run([*mke2fs, f"{size_mib}M"], check=True)
     return disk
 
