@@ -64,6 +64,11 @@ class VM:
         return self._stderr.read().decode(errors="replace").strip()
 
     @property
+    def pid(self) -> int:
+        """QEMU's process."""
+        return self._process.pid
+
+    @property
     def status(self) -> str:
         """The run state: running, paused, shutdown, … or `gone`."""
         if self._process.poll() is not None:
