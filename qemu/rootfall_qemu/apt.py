@@ -11,9 +11,10 @@ import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from rootfall.errors import RootfallError
 from rootfall_qemu.cache import made_once, scratch
@@ -50,13 +51,20 @@ class Apt:
     keyring: Path
 
 
-def run(command: Sequence[str], attempted: str, subject: str, package: str, cwd: Path | None = None) -> str:
+def run(
+    command: Sequence[str],
+    attempted: str,
+    subject: str,
+    package: str,
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The command's standard output; a RootfallError names the Debian package when the command is missing."""
-    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
-    path = f"{environment.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # depmod and mke2fs, for those who are not root
-    environment["PATH"] = path
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # depmod is there, for those who are not root too
+    every = {**os.environ, "LC_ALL": "C.UTF-8", "PATH": path, **environment}
     try:
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=cwd, env=every, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise RootfallError(
             attempted,
@@ -167,7 +175,7 @@ def _apt(apt: Apt, program: str, *arguments: str, cwd: Path | None = None) -> st
     }
     command = [program, *(f"-o{key}={value}" for key, value in options.items()), *arguments]
     releases = ", ".join(source.release for source in apt.sources)
-    return run(command, "fetch", f"{' '.join(arguments)} from Debian {releases}", "apt", cwd)
+    return run(command, "fetch", f"{' '.join(arguments)} from Debian {releases}", "apt", cwd=cwd)
 
 
 def show(apt: Apt, name: str) -> Package:

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: MIT
 """Debian kernels as test material, unpacked into the cache and never installed.
 
-`python -m rootfall_qemu.debian kernel 6.1` prints where one is.
+`python -m rootfall_qemu.debian kernel 6.1` prints where one is, `… disk bookworm` where a Debian root is.
 Offline with a full cache: the first call per series resolves `linux-image-amd64` of a suite to the newest signed
 kernel, later calls read the cache only. depmod(8) is run on the unpacked copy, as the packages' postinst would.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rootfall.errors import RootfallError
 from rootfall_qemu.apt import ARCHITECTURE, Apt, Package, open_suites, run, show, unpack
 from rootfall_qemu.cache import default_cache, locked, made_once, point, scratch, stamp_of
+from rootfall_qemu.debian_root import DISK_UUID, SUITES, debian_disk, debian_root
 
 # Which suites carry a series; the newest version in any of them is taken.
 SERIES = {
@@ -102,19 +103,35 @@ def _kernel_of(tree: Path, release: str) -> DebianKernel:
     return DebianKernel(release, image if image.exists() else modules / "vmlinuz", modules)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The door: print where the material is, as name=value words; 1 and one message on standard error when it fails."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m rootfall_qemu.debian", description="Debian test material")
     commands = parser.add_subparsers(dest="command", required=True)
-    kernel = commands.add_parser("kernel", help="fetch and unpack a kernel")
-    kernel.add_argument("series", nargs="+", choices=sorted(SERIES))
-    kernel.add_argument("--cache", type=Path)
-    kernel.add_argument("--refresh", action="store_true", help="ask the mirror for a newer one")
-    options = parser.parse_args(arguments)
+    kernel = commands.add_parser("kernel", help="fetch and unpack kernels")
+    kernel.add_argument("wanted", nargs="+", choices=sorted(SERIES), metavar="SERIES")
+    kernel.add_argument("--refresh", action="store_true", help="ask the mirror for newer ones")
+    disk = commands.add_parser("disk", help="make Debian roots, and disks of them")
+    disk.add_argument("wanted", nargs="+", choices=SUITES, metavar="SUITE")
+    for command in (kernel, disk):
+        command.add_argument("--cache", type=Path, help=f"default: {default_cache()}")
+    return parser
+
+
+def _found(options: argparse.Namespace) -> Iterator[str]:
+    for name in options.wanted:
+        if options.command == "kernel":
+            kernel = fetch_kernel(name, options.cache, refresh=options.refresh)
+            yield f"version={kernel.version} image={kernel.image} modules={kernel.modules}"
+        else:
+            disk = debian_disk(name, cache=options.cache)
+            yield f"suite={name} uuid={DISK_UUID} disk={disk} tarball={debian_root(name, cache=options.cache)}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The door: print where the material is, as name=value words; 1 and one message on standard error when it fails."""
+    options = _parser().parse_args(arguments)
     try:
-        for series in options.series:
-            found = fetch_kernel(series, options.cache, refresh=options.refresh)
-            print(f"version={found.version} image={found.image} modules={found.modules}")
+        for line in _found(options):
+            print(line, flush=True)
     except RootfallError as error:
         print(f"rootfall: {error}", file=sys.stderr)
         return 1
