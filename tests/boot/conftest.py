@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""A machine whose PID 1 obeys the console: tiny_init.c in an archive written here, in the kernel's own format."""
+
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rootfall_qemu.machine import Machine
+
+if TYPE_CHECKING:
+    from rootfall_qemu.debian import DebianKernel
+
+SOURCE = Path(__file__).with_name("tiny_init.c")
+
+
+def newc(entries: Iterable[tuple[str, bytes]]) -> bytes:
+    """A newc archive of executable files (the kernel's Documentation/driver-api/early-userspace/buffer-format.rst)."""
+    archive = bytearray()
+    for name, data in (*entries, ("TRAILER!!!", b"")):
+        fields = (0, 0o100755, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
+        archive += b"070701" + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
+        archive += bytes(-len(archive) % 4) + data
+        archive += bytes(-len(archive) % 4)
+    return bytes(archive)
+
+
+def modules_for(kernel: "DebianKernel", *names: str) -> Iterator[Path]:
+    """The module files of `names` in the order in which they can be loaded; a module that is built in has none."""
+    table = (kernel.modules / "modules.dep").read_text().splitlines()
+    dependencies = {file: wanted.split() for file, _, wanted in (line.partition(":") for line in table)}
+    found: dict[str, None] = {}
+    for name in names:
+        for file, wanted in dependencies.items():
+            if Path(file).name.split(".")[0] == name:
+                found |= dict.fromkeys([*reversed(wanted), file])
+    return (kernel.modules / file for file in found)
+
+
+@pytest.fixture(scope="session")
+def tiny_init(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    program = tmp_path_factory.mktemp("tiny") / "init"
+    subprocess.run(["gcc", "-static", "-Os", "-Wall", "-Werror", "-s", "-o", program, SOURCE], check=True)
+    return program.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def tiny_image(
+    kernel: "DebianKernel", tiny_init: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """`tiny_image("virtio_pci", …)` is an image whose init loads these modules; `init=False` leaves the init out."""
+
+    def make(*modules: str, init: bool = True) -> Path:
+        files = [(f"{number}.ko", file.read_bytes()) for number, file in enumerate(modules_for(kernel, *modules))]
+        path = tmp_path_factory.mktemp("tiny") / "initrd"
+        path.write_bytes(newc([*([("init", tiny_init)] if init else []), *files]))
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_machine(kernel: "DebianKernel", tiny_image: Callable[..., Path]) -> Machine:
+    """A machine that says `rootfall: tiny init` and then does as it is told: off, reboot or die."""
+    return Machine(kernel.image, tiny_image(), append="quiet", memory=256)
