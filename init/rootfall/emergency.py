@@ -111,7 +111,7 @@ def unclaimed_hardware() -> list[str]:
             is_storage = (
                 bus != "pci"
                 or _read(f"{device}/class").startswith(("0x01", "0x0c03", "0x0805"))
-                or "v00001AF4" in modalias
+                or modalias.startswith("pci:v00001AF4")
             )
             if is_storage:
                 found.append(f"{bus} {name} has no driver in this image: {modalias}")

@@ -34,6 +34,8 @@ def load() -> "Any":
         import pyudev
 
         return pyudev
+    import collections.abc  # noqa: F401  # pyudev counts on one of the modules above to have imported it
+
     absent = {name: taken for name, taken in _TAKEN_BY_NAME.items() if name not in sys.modules}
     sys.modules.update({name: _stand_in(name, taken) for name, taken in absent.items()})
     try:
