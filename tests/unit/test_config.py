@@ -360,7 +360,6 @@ def test_a_ready_form_of_another_rootfall_is_not_used(monkeypatch: pytest.Monkey
 def test_a_boot_with_a_ready_form_imports_no_parser() -> None:
     program = """
 import sys
-import typing  # for NamedTuple; on Python 3.11 it brings re and enum, which is the freezer's matter
 before = set(sys.modules)
 sys.path.insert(0, sys.argv[1])
 from rootfall import cmdline, config, model
@@ -375,7 +374,10 @@ print(*sorted(set(sys.modules) - before))
         [sys.executable, "-I", "-S", "-E", "-c", program, init], capture_output=True, text=True, check=True, timeout=30
     )
     loaded = set(done.stdout.split())
-    assert loaded.isdisjoint({"yaml", "re", "enum", "json", "dataclasses", "pathlib", "inspect", "rootfall.schema"})
+    assert loaded.isdisjoint(
+        {"yaml", "re", "enum", "json", "dataclasses", "pathlib", "inspect", "typing", "rootfall.schema"}
+    )
     assert {m for m in loaded if m.startswith("rootfall")} == {
-        "rootfall", "rootfall.cmdline", "rootfall.config", "rootfall.device_ref", "rootfall.errors", "rootfall.model"
+        "rootfall", "rootfall.cmdline", "rootfall.config", "rootfall.device_ref", "rootfall.errors", "rootfall.model",
+        "rootfall.record",
     }  # fmt: skip
