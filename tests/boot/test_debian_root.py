@@ -29,7 +29,7 @@ def test_debian_reaches_its_login_without_failed_units_and_powers_off(
     guest.console.send("root\n")
     guest.console.expect("root@debian:~# ", 60, "a shell")
     guest.console.send(ASK)
-    failed = guest.console.expect(re.compile(r"failed=(\d+) pid1=(\w+)"), 60, "the number of failed units")
+    failed = guest.console.expect(re.compile(r"failed=(\d+) pid1=(\w+)\n"), 60, "the number of failed units")
     assert failed.groups() == ("0", "systemd")
     guest.console.send("systemctl poweroff\n")
     assert guest.wait_off(120) == "guest-shutdown"
