@@ -49,7 +49,7 @@ def listing(directory: str) -> list[str]:
         return []
 
 
-def modaliases(buses: "frozenset[str]") -> "Iterator[str]":
+def modaliases(buses: tuple[str, ...]) -> "Iterator[str]":
     """The modaliases of all devices on these buses, and of the processor."""
     if "cpu" in buses:
         yield read(_CPU)
