@@ -138,14 +138,15 @@ class Search:
         return bool((self._loader and self._loader.pending) or hardware.sources())
 
     def _take(self, seconds: float) -> None:
-        """Wait for uevents, and take all that there are; when none is left and no driver is being loaded, load the next."""
-        idle = (self._loader.idle_fd,) if self._loader else ()
-        if idle and self._loader and not self._loader.pending and self._loader.load_cheapest():
-            seconds = 0.0
-        self._monitor.wait(seconds, idle)
+        """Take all uevents that there are; when there is none, load the next driver, and wait for what comes of it."""
+        before = self._events
         while (device := self._monitor.poll(0)) is not None:
             self._events += 1
             self._handle(device)
+        if self._events == before:
+            if self._loader is not None:
+                self._loader.load_cheapest()
+            self._monitor.wait(seconds, (self._loader.wake_fd,) if self._loader else ())
 
     def _handle(self, device: "Any") -> None:
         """One uevent: hardware that wants a driver, a block device that came, changed or went."""

@@ -183,12 +183,13 @@ class Loader:
         """
         self.index, self.finished = read_index(directory), 0
         self._directory = directory
-        self.idle_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when the last module is done with
+        self.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when a chain of `load_cheapest` ended
         self.failed: dict[str, str] = {}
         self._timeline, self._options, self._blacklist = timeline, options, frozenset(blacklist)
         self._missing: dict[str, int] = {}  # how many modules each requested one still waits for
         self._waiting: dict[str, list[str]] = {}  # who waits for each unfinished one
         self._asked: set[str] = set()  # modaliases: many devices of a machine have the same
+        self._chains: set[str] = set()  # the last modules of the chains that `load_cheapest` started
         self._offered: dict[str, int] = {}  # modules for hardware that is there, not yet requested, and their bytes
         self._gates: list[tuple[set[str], _thread.LockType]] = []  # who waits in wait_for, and for what
         self._lock = _thread.allocate_lock()
@@ -219,15 +220,19 @@ class Loader:
                     self._offered[name] = self._cost(name)
 
     def load_cheapest(self) -> tuple[str, ...]:
-        """Start the chain of one module that was offered, the one with the fewest bytes to load; empty: nothing is left.
+        """Start the chain of one module that was offered, the one with the fewest bytes to load; returns what is new.
 
-        A module costs its bytes: its signature is a hash over them. A disk behind a small driver is found, and the boot
-        is over, while the large ones that this root does not need have not even been read.
+        Nothing is left, or half of the processors are busy with such chains: nothing is started. A module costs its bytes:
+        its signature is a hash over them. A disk behind a small driver is found, and the boot is over, while the large
+        ones that this root does not need, some of which wait seconds for their links, have not even been read.
         """
+        if len(self._chains) >= max(1, len(os.sched_getaffinity(0)) // 2):
+            return ()
         self._offered = {name: cost for name, cost in self._offered.items() if name not in self._missing}
         if not self._offered:
             return ()
         name = min(self._offered, key=lambda each: (self._offered[each], each))
+        self._chains.add(name)
         return self.request((name,))
 
     def _cost(self, name: str) -> int:
@@ -272,8 +277,9 @@ class Loader:
                 if self._missing[each] == 0:
                     ready.append(each)
             self.finished += 1
-            if not self._waiting:
-                os.eventfd_write(self.idle_fd, 1)
+            if name in self._chains:
+                self._chains.discard(name)
+                os.eventfd_write(self.wake_fd, 1)
             for left, gate in self._gates:
                 if name in left:
                     left.discard(name)
