@@ -54,14 +54,18 @@ def parse_index(dep: str, softdep: str = "", alias: str = "", directory: str = "
         word, pattern, name = [*line.split(), "", "", ""][:3]
         if word == "alias" and "*" not in pattern:
             aliases[pattern] = (*aliases.get(pattern, ()), name.replace("-", "_"))
-    before, after = {}, {}
+    before: dict[str, tuple[str, ...]] = {}
+    after: dict[str, tuple[str, ...]] = {}
     for line in softdep.splitlines():
         words = line.replace("post:", " post: ").replace("pre:", " pre: ").split()
         if len(words) > 2 and words[0] == "softdep":
-            name, rest = words[1].replace("-", "_"), words[2:]
-            split = rest.index("post:") if "post:" in rest else len(rest)
-            before[name] = tuple(each for each in rest[:split] if each != "pre:")
-            after[name] = tuple(rest[split + 1 :])
+            side = before
+            for each in words[2:]:
+                if each in ("pre:", "post:"):
+                    side = before if each == "pre:" else after
+                else:  # a module may have several lines
+                    name = words[1].replace("-", "_")
+                    side[name] = (*side.get(name, ()), each)
     return Index(modules, before, after, aliases)
 
 
@@ -156,7 +160,7 @@ class Loading:
         if order:
             self._done.acquire()
         for name in [name for name, count in self._missing.items() if count == 0]:
-            _thread.start_new_thread(self._run, (name,))
+            self._start(name)
 
     def wait(self, timeout: float) -> bool:
         """Whether all are in within `timeout` seconds."""
@@ -164,6 +168,12 @@ class Loading:
             return False
         self._done.release()
         return True
+
+    def _start(self, name: str) -> None:
+        try:
+            _thread.start_new_thread(self._run, (name,))
+        except RuntimeError:  # the kernel gives no more threads: load it here
+            self._run(name)
 
     def _run(self, name: str | None) -> None:
         while name is not None:
@@ -189,5 +199,5 @@ class Loading:
             if self._left == 0:
                 self._done.release()
         for each in ready[1:]:
-            _thread.start_new_thread(self._run, (each,))
+            self._start(each)
         return ready[0] if ready else None
