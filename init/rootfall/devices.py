@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _BY = {"by-uuid": "UUID", "by-label": "LABEL", "by-partuuid": "PARTUUID", "by-partlabel": "PARTLABEL"}
 _RAM_AND_FLOPPY = (1, 2)  # majors (Documentation/admin-guide/devices.txt): never a root that has to be looked for
 
+_ENOBUFS = 105
+
 
 class BlockDevice(NamedTuple):
     """A block device: its node, "major:minor", size in bytes, and libblkid's tags (empty: nothing known on it)."""
@@ -52,12 +54,20 @@ def normalize(ref: DeviceRef) -> DeviceRef:
     """/dev/disk/by-uuid/X is UUID=X: those links are udevd's. Escapes of the links' names are undone."""
     directory, _, name = ref.value.rpartition("/")
     if ref.kind == "PATH" and directory.startswith("/dev/disk/") and directory[10:] in _BY:
-        plain, rest = b"", os.fsencode(name)
-        while b"\\x" in rest:
-            head, _, rest = rest.partition(b"\\x")
-            plain, rest = plain + head + bytes([int(rest[:2], 16)]), rest[2:]
-        return DeviceRef(_BY[directory[10:]], os.fsdecode(plain + rest), ref.partnroff)
+        try:
+            return DeviceRef(_BY[directory[10:]], _unescape(name), ref.partnroff)
+        except ValueError:
+            return ref  # no link that udevd would make
     return ref
+
+
+def _unescape(name: str) -> str:
+    """udevd writes what a file name should not hold as \\xNN."""
+    plain, rest = b"", os.fsencode(name)
+    while b"\\x" in rest:
+        head, _, rest = rest.partition(b"\\x")
+        plain, rest = plain + head + bytes([int(rest[:2], 16)]), rest[2:]
+    return os.fsdecode(plain + rest)
 
 
 def matches(ref: DeviceRef, device: BlockDevice) -> bool:
@@ -116,7 +126,13 @@ class Search:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise self._not_found(timeout)
-            device = self._monitor.poll(left)
+            try:
+                device = self._monitor.poll(left)
+            except OSError as error:
+                if error.errno != _ENOBUFS:
+                    raise
+                self.present()  # more uevents than the socket holds: some were lost (netlink(7))
+                continue
             if device is not None and device.action == "remove":
                 self.seen.pop(device.device_node, None)
             elif device is not None:

@@ -12,6 +12,7 @@ from rootfall.linux.udev import Monitor
 from rootfall.timeline import Timeline
 
 MODULES_DIRECTORY = "/usr/lib/modules"
+_CONTENTS = {"": "nothing known", "ambivalent": "traces of more than one file system"}
 _LOADING_LIMIT = 120.0  # seconds; a module that takes longer hangs in the kernel
 
 
@@ -87,9 +88,9 @@ def mount_root(step: plan.MountRoot, boot: Boot) -> str:
             "load the modules", f"in {_LOADING_LIMIT:g} s", hint="see the kernel's log for the one that hangs"
         )
     found = device.tags.get("TYPE", "")
-    fstypes = step.fstypes or ((found,) if found and device.tags.get("USAGE", "filesystem") == "filesystem" else ())
+    fstypes = step.fstypes or ((found,) if device.tags.get("USAGE") == "filesystem" else ())
     if not fstypes:
         hint = "give rootfstype= (or boot.root.fstype) if it is a file system that libblkid does not know"
-        raise DeviceError("mount the root", device.node, seen=f"it holds {found or 'nothing known'}", hint=hint)
+        raise DeviceError("mount the root", device.node, seen=f"it holds {_CONTENTS.get(found, found)}", hint=hint)
     fstype = mounts.mount_root(device.node, step.target, fstypes, step.options, step.mode)
     return f"mount: mount {device.node} on {step.target}: {fstype}, {step.mode}"
