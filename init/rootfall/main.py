@@ -24,6 +24,7 @@ def main() -> None:
     """Boot this machine; as any other process than PID 1, say what this program is."""
     if os.getpid() != 1:
         sys.exit("rootfall: this is the frozen PID 1 of an initramfs; the command line is `rootfall` of the builder")
+    signals.reset()  # a KeyboardInterrupt in the emergency would be PID 1's end; the default action spares PID 1
     timeline, log = Timeline(), console.Log()
     this = steps.Boot(log, timeline)
     stage = emergency.Stage()
@@ -47,7 +48,10 @@ def boot(this: steps.Boot, stage: emergency.Stage) -> None:
     parameters = cmdline.parse(read_text("/proc/cmdline"))
     for warning in parameters.warnings:
         this.log.warning(f"cmdline: {warning}")
-    stage.config = cmdline.override(read_config(), parameters)
+    stage.on_failure = cmdline.on_failure(stage.on_failure, parameters)  # panic= holds without a configuration, too
+    configured = read_config()
+    stage.on_failure = cmdline.on_failure(configured.boot.on_failure, parameters)
+    stage.config = cmdline.override(configured, parameters)
     stage.plan = plan.make_plan(stage.config)
     this.timeline.add("make the plan", start)
 
