@@ -10,7 +10,7 @@ import time
 
 from rootfall.errors import RootfallError
 from rootfall.linux import libc, signals
-from rootfall.model import Config, OnFailure
+from rootfall.model import OnFailure
 from rootfall.plan import FindRoot, Plan
 from rootfall.steps import Boot
 
@@ -29,7 +29,7 @@ class Stage:
 
     def __init__(self) -> None:
         """Nothing is decided."""
-        self.config: Config | None = None
+        self.on_failure = OnFailure()
         self.plan: Plan | None = None
         self.irreversible = False
 
@@ -44,11 +44,10 @@ def give_up(error: BaseException, boot: Boot, stage: Stage) -> "NoReturn":
     for line in lines:
         boot.log.line(7, f"report: {line}")  # below the console's level: it has been printed there already
     _write("/run/rootfall/report.txt", "\n".join(lines) + "\n")
-    on_failure = stage.config.boot.on_failure if stage.config else OnFailure()
     try:
-        act(on_failure, lines, boot, stage)
+        act(stage.on_failure, lines, boot, stage)
     except BaseException as second:
-        say([f"cannot {on_failure.action}: {second!r}"])
+        say([f"cannot {stage.on_failure.action}: {second!r}"])
     stand_still()
 
 
