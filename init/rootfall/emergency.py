@@ -140,7 +140,7 @@ def _wrap(head: str, text: str) -> list[str]:
 def say(lines: list[str]) -> None:
     """Print on the console; a console that is gone is no reason to fail."""
     try:
-        os.write(2, ("\r\n".join(lines) + "\r\n").encode(errors="replace"))
+        os.write(2, ("\n".join(lines) + "\n").encode(errors="replace"))
     except OSError:
         pass
 

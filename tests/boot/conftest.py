@@ -16,6 +16,7 @@ from rootfall_qemu.cache import made_once
 from rootfall_qemu.machine import Machine
 from tests.bench import control
 from tests.boot import booted, images, roots
+from tests.guest.report import Witness, parse
 
 if TYPE_CHECKING:
     from rootfall_qemu.debian import DebianKernel
@@ -107,6 +108,20 @@ def control_image(shared: Path) -> Callable[..., Path]:
 def witness_root(shared: Path) -> Path:
     """A disk on which the witness is /sbin/init, and /sbin/other through a link."""
     return roots.disk(shared, "witness", roots.witness)
+
+
+@pytest.fixture
+def witnessed(
+    boot: Callable[[Machine], booted.Booted], image: Callable[..., Path], witness_root: Path
+) -> Callable[..., Witness]:
+    """`witnessed(kernel, append)` boots the plain image, or `initrd`, to the witness: what that saw."""
+
+    def run(kernel: "DebianKernel", append: str, initrd: Path | None = None) -> Witness:
+        append = f"console=ttyS0 quiet panic=-1 {append}"
+        machine = Machine(kernel.image, initrd or image(kernel), append, disks=booted.snapshots(witness_root))
+        return parse(boot(machine).console)
+
+    return run
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 
 import stat
 import struct
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from rootfall_qemu.cache import made_once
-from rootfall_qemu.disk import ALIGNMENT, MIB, Partition, ext4, gpt
+from rootfall_qemu.disk import ALIGNMENT, MIB, SECTOR, Partition, ext4, gpt
 from tests.boot.images import digest
 from tests.guest.material import HERE, compile_static
 
@@ -82,3 +83,10 @@ def overwrite(offset: int, data: bytes) -> Callable[[Path], None]:
 
     return damage
 
+
+def cut_short(path: Path) -> None:
+    """Damage: the partition ends in the middle of the file system (a copy that did not fit)."""
+    half = 16 * MIB // SECTOR
+    table = f"label: gpt\nlabel-id: {UUID}\nstart={ALIGNMENT // SECTOR}, size={half}, uuid={PARTUUID}\n"
+    sfdisk = ["/usr/sbin/sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--wipe=never", str(path)]
+    subprocess.run(sfdisk, input=table, text=True, check=True)
