@@ -12,7 +12,7 @@ from rootfall import hardware
 from rootfall.cmdline import Cmdline, init_environment
 from rootfall.errors import RootfallError
 from rootfall.linux import libc, signals
-from rootfall.model import Config, OnFailure
+from rootfall.model import OnFailure
 from rootfall.plan import NEW_ROOT, FindRoot, Plan
 from rootfall.steps import Boot
 
@@ -31,9 +31,8 @@ class Stage:
 
     def __init__(self) -> None:
         """Nothing is decided."""
-        self.config: Config | None = None
-        self.plan: Plan | None = None
         self.on_failure = OnFailure()
+        self.plan: Plan | None = None
         self.irreversible = False
 
 
@@ -154,7 +153,7 @@ def columns(text: str) -> int:
 def say(lines: list[str]) -> None:
     """Print on the console; a console that is gone is no reason to fail."""
     try:
-        os.write(2, ("\r\n".join(lines) + "\r\n").encode(errors="replace"))
+        os.write(2, ("\n".join(lines) + "\n").encode(errors="replace"))
     except OSError:
         pass
 
