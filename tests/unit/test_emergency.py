@@ -52,8 +52,8 @@ def stage(device: str = "root", init: str = "/sbin/init") -> Stage:
 
 @pytest.fixture(autouse=True)
 def _no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emergency, "unclaimed_hardware", lambda: [])
-    monkeypatch.setattr(emergency, "_kernel_complaints", lambda: [])
+    monkeypatch.setattr(emergency, "unclaimed_hardware", list)
+    monkeypatch.setattr(emergency, "_kernel_complaints", list)
 
 
 @settings(max_examples=150, deadline=None)
