@@ -8,10 +8,11 @@ import os
 import sys
 import time
 
+from rootfall import hardware
 from rootfall.cmdline import Cmdline, init_environment
 from rootfall.errors import RootfallError
 from rootfall.linux import libc, signals
-from rootfall.model import Config, OnFailure
+from rootfall.model import OnFailure
 from rootfall.plan import NEW_ROOT, FindRoot, Plan
 from rootfall.steps import Boot
 
@@ -30,9 +31,8 @@ class Stage:
 
     def __init__(self) -> None:
         """Nothing is decided."""
-        self.config: Config | None = None
-        self.plan: Plan | None = None
         self.on_failure = OnFailure()
+        self.plan: Plan | None = None
         self.irreversible = False
 
 
@@ -65,10 +65,10 @@ def report(error: BaseException, boot: Boot, stage: Stage) -> list[str]:
         facts.append(("failed", str(error)))
     else:
         facts += [("failed", f"internal error: {error!r}"), ("at", _where(error.__traceback__))]
-    failed = boot.loading.failed if boot.loading else {}
+    failed = boot.loader.failed if boot.loader else {}
     facts += [("module", f"{name} {outcome}") for name, outcome in tuple(failed.items())]  # threads may still add to it
     if boot.device is None:
-        facts += [("no driver", each) for each in unclaimed_hardware()]
+        facts += [("no driver", f"for {d.bus} {d.name} in this image: {d.modalias}") for d in hardware.unclaimed()[:6]]
     facts += [("kernel", line) for line in _kernel_complaints()]
     lines = ["", "rootfall: THIS BOOT FAILED", "-" * _WIDTH]
     for name, text in facts:
@@ -99,39 +99,6 @@ def _where(traceback: "TracebackType | None") -> str:
     return ", ".join(places[-4:])
 
 
-def unclaimed_hardware() -> list[str]:
-    """Storage on the buses of this machine that no driver has taken: why a disk may be missing."""
-    found = []
-    for bus in ("pci", "virtio", "usb", "mmc", "nvme"):
-        directory = f"/sys/bus/{bus}/devices"
-        for name in _list(directory):
-            device = f"{directory}/{name}"
-            modalias = _read(f"{device}/modalias").strip()
-            if not modalias or os.path.exists(f"{device}/driver"):
-                continue
-            if _is_storage(bus, modalias):
-                found.append(f"{bus} {name} has no driver in this image: {modalias}")
-    return found[:6]
-
-
-def _is_storage(bus: str, modalias: str) -> bool:
-    """By class or by kind of device; every virtio device on PCI, for what it is shows only when virtio_pci has it."""
-    if bus == "pci":
-        return modalias.startswith("pci:v00001AF4") or any(
-            each in modalias for each in ("bc01", "bc0Csc03", "bc08sc05")
-        )
-    if bus == "virtio":
-        return modalias.startswith(("virtio:d00000002", "virtio:d00000008"))  # block, SCSI
-    return bus != "usb" or "ic08" in modalias
-
-
-def _list(directory: str) -> list[str]:
-    try:
-        return sorted(os.listdir(directory))
-    except OSError:
-        return []
-
-
 def _kernel_complaints() -> list[str]:
     """The last errors and warnings in the kernel's log: its side of the story."""
     found: list[str] = []
@@ -150,14 +117,6 @@ def _kernel_complaints() -> list[str]:
     finally:
         os.close(fd)
     return found[-4:]
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def _write(path: str, text: str) -> None:
@@ -194,7 +153,7 @@ def columns(text: str) -> int:
 def say(lines: list[str]) -> None:
     """Print on the console; a console that is gone is no reason to fail."""
     try:
-        os.write(2, ("\r\n".join(lines) + "\r\n").encode(errors="replace"))
+        os.write(2, ("\n".join(lines) + "\n").encode(errors="replace"))
     except OSError:
         pass
 
