@@ -84,9 +84,6 @@ def test_the_real_root_becomes_the_root_and_takes_the_mounts_over(in_namespace: 
         left = os.listdir(old)
         assert left == [] if way == "MS_MOVE" else "init" in left, "only our descriptor keeps it in memory"
         os.close(old)
-        assert {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2} & {
-            "/"
-        } == set()
 
     in_namespace(test)
 
@@ -182,7 +179,7 @@ def test_a_real_ext4_is_mounted_as_it_is_asked_for(
         assert "errors=remount-ro" in line.split(" - ")[1]
         with pytest.raises(MountError, match="Device or resource busy"):
             mounts.mount_root(device, target, ("ext4",), (), "ro")
-        with pytest.raises(MountError, match="add its module to image.modules"):
+        with pytest.raises(MountError, match=r"add its module to image\.modules"):
             mounts.mount_root(device, target, ("nosuchfs",), (), "ro")
 
     in_namespace(test)
