@@ -50,7 +50,7 @@ def why_not() -> str:
 def run(test: Callable[[], None]) -> None:
     """Run `test` as PID 1 of new namespaces; AssertionError with its traceback when it raises, in LIMIT seconds."""
     read, write = os.pipe()
-    child = _fork(lambda: _in_namespaces(test, write))
+    child = fork(lambda: _in_namespaces(test, write))
     os.close(write)
     said = _read(read, child)
     os.close(read)
@@ -65,7 +65,7 @@ def _in_namespaces(test: Callable[[], None], write: int) -> None:
     except OSError:
         os.write(write, traceback.format_exc().encode())
         return
-    _, status = os.waitpid(_fork(lambda: _report(test, write)), 0)
+    _, status = os.waitpid(fork(lambda: _report(test, write)), 0)
     if status:
         os.write(write, f"PID 1 of the namespace ended with status {status}".encode())
 
@@ -80,15 +80,18 @@ def _report(test: Callable[[], None], write: int) -> None:
         os.write(write, b"done")
 
 
-def _fork(work: Callable[[], None]) -> int:
+def fork(work: Callable[[], None]) -> int:
+    """Fork a child that does this and ends, with a traceback on its standard error where it fails; returns its pid."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on fork(2) with threads; ours hold no locks
         pid = os.fork()
     if pid == 0:
         try:
             work()
-        finally:
-            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
     return pid
 
 
