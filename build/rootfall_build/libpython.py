@@ -36,7 +36,7 @@ UNUSED = {
 }
 
 _LINK = (
-    "-shared -Wl,-Bsymbolic -Wl,--gc-sections -Wl,-z,pack-relative-relocs -Wl,--hash-style=gnu -Wl,-O1 "
+    "-shared -Wl,-z,defs -Wl,-Bsymbolic -Wl,--gc-sections -Wl,-z,pack-relative-relocs -Wl,--hash-style=gnu -Wl,-O1 "
     "-Wl,--build-id=none -Wl,--strip-all -Wl,--no-eh-frame-hdr"
 ).split()
 
