@@ -26,6 +26,7 @@ UNUSED = {
     "_sha1": ("sha1module",),
     "_sha256": ("sha256module",),
     "_sha512": ("sha512module",),
+    "_sha2": ("sha2module",),
     "_sha3": ("sha3module",),
     "unicodedata": ("unicodedata",),
     "_posixsubprocess": ("_posixsubprocess",),
