@@ -382,7 +382,7 @@ def test_whichever_request_is_refused_the_boot_ends_in_an_error_with_a_report(tm
             assert not changed, (refused, changed)
         if raised is None:
             survived.append(refused[0])
-    assert survived == ["open_below", "close", "open_below", "close", "mount"] * 4, "only a mount may be lost"
+    assert survived == ["open_below", "open_below", "close", "close", "mount"] * 4, "only a mount may be lost"
 
 
 def test_an_init_that_does_not_start_is_named(old_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
