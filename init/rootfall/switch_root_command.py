@@ -9,7 +9,7 @@ environment are passed on as they came. Everything is imported here: after the s
 import os
 import sys
 
-from rootfall import new_root, switch_root
+from rootfall import __version__, new_root, switch_root
 from rootfall.errors import RootfallError, SwitchRootError
 from rootfall.linux import signals
 from rootfall.linux.kernel import Kernel
@@ -24,7 +24,7 @@ Usage: switch-root [-c CONSOLE] NEWROOT [INIT [ARG]...]
 Move the mounts over to NEWROOT, make it the root, delete this initramfs, execute INIT (/sbin/init) as PID 1.
 
   -c CONSOLE  connect INIT's standard streams to this device of NEWROOT
-  -h, --help  show this text
+  -h, --help  show this text; -V, --version that of rootfall
 """
 _BY_PYINSTALLER = ("_PYI_", "_MEIPASS", "PYINSTALLER_")
 
@@ -63,6 +63,9 @@ def main(argv: list[str]) -> int:
     words = argv[2:] if argv[1:2] == ["switch-root"] else argv[1:]
     if words[:1] in (["-h"], ["--help"]):
         _say(1, USAGE)
+        return 0
+    if words[:1] in (["-V"], ["--version"]):
+        _say(1, f"switch-root of rootfall {__version__}\n")
         return 0
     try:
         hand_over(parse(words))

@@ -304,7 +304,7 @@ class Silent(console.Log):
         self._fd = -1
 
 
-def boot(kernel: FakeKernel, patch: pytest.MonkeyPatch) -> Stage:
+def boot(kernel: FakeKernel, patch: pytest.MonkeyPatch, program: str = "/sbin/init") -> Stage:
     """Run main.boot with this kernel; its exception comes through, as it does to main's own handler."""
     stage = Stage()
 
@@ -321,7 +321,7 @@ def boot(kernel: FakeKernel, patch: pytest.MonkeyPatch) -> Stage:
     patch.setattr(console, "limit_rate", lambda setting: "")
     patch.setattr(steps, "perform", lambda step, this: kernel._ask("step", type(step).__name__))
     patch.setattr(new_root, "choose_init", choose_init)
-    patch.setattr(new_root, "resolve", lambda root, init: init)
+    patch.setattr(new_root, "resolve", lambda root, init: root + program)
     patch.setattr(signals, "reset", lambda: kernel._ask("reset_signals"))
     patch.setattr(sys, "argv", ["/init", "one", "three"])
     this = steps.Boot(Silent(), Timeline())
@@ -390,6 +390,31 @@ def test_an_init_that_does_not_start_is_named(old_root: Path, monkeypatch: pytes
     with pytest.raises(SwitchRootError) as caught:
         boot(kernel, monkeypatch)
     assert (caught.value.errno, caught.value.subject) == (8, "/sbin/init")
+
+
+def boot_to_systemd(kernel: FakeKernel, patch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """The arguments that an init gets which is a link to systemd."""
+    argv: tuple[str, ...] = boot(kernel, patch, "/usr/lib/systemd/systemd").executed[1]  # type: ignore[attr-defined]
+    return argv
+
+
+def test_systemd_is_told_of_the_initramfs_before_the_kernels_words(
+    old_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = boot_to_systemd(FakeKernel(old_root), monkeypatch)
+    assert (argv[:4], argv[5:]) == (
+        ("/sbin/init", "--switched-root", "--system", "--deserialize"),
+        ("one", "three"),
+    )
+    os.close(int(argv[4]))
+
+
+def test_without_memory_files_systemd_starts_as_any_init(old_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str, flags: int) -> int:
+        raise OSError(38, os.strerror(38))
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    assert boot_to_systemd(FakeKernel(old_root), monkeypatch) == ("/sbin/init", "one", "three")
 
 
 def test_after_the_point_of_no_return_nothing_is_imported(old_root: Path) -> None:

@@ -51,9 +51,11 @@ def test_a_wrong_command_line_is_2_and_says_why(
     assert said.out == ""
 
 
-def test_help_is_on_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+def test_help_and_version_are_on_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     assert switch_root_command.main(["switch_root", "--help"]) == 0
     assert capfd.readouterr().out == switch_root_command.USAGE
+    assert switch_root_command.main(["rootfall", "switch-root", "-V"]) == 0
+    assert capfd.readouterr().out.startswith("switch-root of rootfall ")
 
 
 @pytest.mark.parametrize("name", ["rootfall switch-root", "/sbin/switch_root"])
