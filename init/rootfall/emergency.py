@@ -191,13 +191,23 @@ def _obey(word: str, lines: list[str], boot: Boot, stage: Stage) -> None:
         case "log":
             say([f"{s.end / 1e9:9.3f} s  {s.name}: {s.detail}" for s in boot.timeline.spans])
         case "retry" if not stage.irreversible:
-            os.execv("/init", sys.argv)
+            _try_again(stage)
         case "sh" if os.path.exists("/bin/sh"):
             _shell()
         case "reboot" | "poweroff" | "halt":
             end(word)
         case _:
             say([f"{word}: not to be had here; type one of: {_HELP}"])
+
+
+def _try_again(stage: Stage) -> None:
+    """Start over as the kernel started us; a root that is mounted already could not be mounted again."""
+    if stage.plan:
+        try:
+            libc.umount2(stage.plan.handover.new_root, libc.MNT_DETACH)
+        except OSError:
+            pass  # it was not mounted
+    os.execv("/init", sys.argv)
 
 
 def _shell() -> None:
