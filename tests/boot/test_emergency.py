@@ -25,7 +25,7 @@ LIMIT = 120.0
 
 @pytest.fixture
 def kernel() -> DebianKernel:
-    return fetch_kernel("6.1")
+    return fetch_kernel("7")
 
 
 @pytest.fixture
