@@ -94,10 +94,10 @@ def table(witness: Witness) -> Table:
     rows = list(phases(witness))
     origin, length = rows[0][2], witness.monotonic_ns / 1e6 - rows[0][2]
     chart = Table(box=None, pad_edge=False)
-    chart.add_column("what", no_wrap=True)
-    chart.add_column("at ms", no_wrap=True, justify="right")
-    chart.add_column("took ms", no_wrap=True, justify="right")
-    chart.add_column("", no_wrap=True, width=BAR)
+    chart.add_column("what", no_wrap=True, min_width=max(len(row[0]) for row in rows))
+    chart.add_column("at ms", no_wrap=True, min_width=5, justify="right")
+    chart.add_column("took ms", no_wrap=True, min_width=7, justify="right")
+    chart.add_column("", no_wrap=True, min_width=BAR)
     chart.add_column("outcome", no_wrap=True, overflow="ellipsis")
     for name, start, end, detail in rows:
         drawn = "" if end <= origin else bar((start - origin) / length, (end - origin) / length)
