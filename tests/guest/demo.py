@@ -11,9 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from rootfall.errors import RootfallError
 from rootfall_build.cli import main as rootfall
 from rootfall_qemu.accel import usable_accelerator
@@ -28,8 +25,8 @@ CONFIG = Path(__file__).parents[2] / "examples/demo.yaml"
 SERIES = "6.1"
 TIMEOUT = 180.0
 SHOWN = ("Run /init as init process", "rootfall: ", "REAL-ROOT ")
-WIDTH = 100
 BAR = 24
+OUTCOME = 32
 
 
 def say(text: str) -> None:
@@ -89,21 +86,17 @@ def phases(witness: Witness) -> Iterator[tuple[str, float, float, str]]:
         yield span["name"], span["start"] / 1e6, span["end"] / 1e6, span["detail"]
 
 
-def table(witness: Witness) -> Table:
-    """The boot as bars; the kernel's own time is not drawn, only what follows it."""
+def table(witness: Witness) -> Iterator[str]:
+    """The boot as lines with bars; the kernel's own time is not drawn, only what follows it."""
     rows = list(phases(witness))
     origin, length = rows[0][2], witness.monotonic_ns / 1e6 - rows[0][2]
-    chart = Table(box=None, pad_edge=False)
-    chart.add_column("what", no_wrap=True, min_width=max(len(row[0]) for row in rows))
-    chart.add_column("at ms", no_wrap=True, min_width=5, justify="right")
-    chart.add_column("took ms", no_wrap=True, min_width=7, justify="right")
-    chart.add_column("", no_wrap=True, min_width=BAR)
-    chart.add_column("outcome", no_wrap=True, overflow="ellipsis")
+    name_width = max(len(row[0]) for row in rows)
+    yield f"{'what':{name_width}} {'at ms':>6} {'took ms':>8}  {'':{BAR}}  outcome"
     for name, start, end, detail in rows:
         drawn = "" if end <= origin else bar((start - origin) / length, (end - origin) / length)
-        chart.add_row(name, f"{start:.0f}", f"{end - start:.1f}", drawn, detail)
-    chart.add_row("the real init", f"{origin + length:.0f}")
-    return chart
+        outcome = detail if len(detail) <= OUTCOME else detail[: OUTCOME - 1] + "…"
+        yield f"{name:{name_width}} {start:6.0f} {end - start:8.1f}  {drawn:{BAR}}  {outcome}"
+    yield f"{'the real init':{name_width}} {origin + length:6.0f}"
 
 
 def bar(start: float, end: float) -> str:
@@ -123,7 +116,7 @@ def main(directory: Path = Path("demo")) -> int:
         return 1
     lines = (line for line in console.splitlines() if any(word in line for word in SHOWN))
     print("", *(line for line in lines if "witness: " not in line), "", sep="\n")
-    Console(width=WIDTH, highlight=False).print(table(witness))
+    print("\n".join(line.rstrip() for line in table(witness)))
     size = (directory / "initramfs.img").stat().st_size
     print(f"\ndemo: the image is {size / 1e6:.2f} MB; all this took {time.monotonic() - begin:.0f} s")
     return 0

@@ -12,6 +12,7 @@ whatever happens (unshare(1)). Needs root.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -160,4 +161,6 @@ def main(suite: str, targets: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    # What was made is deleted by an exception on its way out.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     raise SystemExit(main(sys.argv[1], sys.argv[2:]))
