@@ -21,6 +21,7 @@ from rootfall.errors import ConfigError, RootfallError
 COMMANDS = {
     "build": ("rootfall_build.commands:build", "Build an image."),
     "check": ("rootfall_build.commands:check", "Check a configuration file, or print the schema."),
+    "plan": ("rootfall_build.commands:plan", "Print what a boot would do."),
     "list": ("rootfall_build.commands:list_", "List what an image holds."),
     "cat": ("rootfall_build.commands:cat", "Print a file from an image."),
     "boot": ("rootfall_qemu.cli:boot", "Boot an image in QEMU."),

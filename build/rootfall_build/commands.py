@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The commands build, check, list and cat: options in, a call, lines out. What they do is elsewhere."""
+"""The commands build, check, plan, list and cat: options in, a call, lines out. What they do is elsewhere."""
 
 import json
 import stat
@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from rootfall.errors import BuildError
+from rootfall.model import OnFailure
 from rootfall_build import cpio, rootfs
 
 _FILE = click.Path(path_type=Path)
@@ -65,6 +66,35 @@ def check(file: Path | None, schema: bool) -> None:
         return
     configuration.load(str(file))
     print(f"{file}: in order")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("file", type=_FILE)
+@click.option("--append", default="", metavar="WORDS", help="The kernel command line that the boot will see.")
+def plan(file: Path, append: str) -> None:
+    """Print what a boot with the configuration FILE would do, step by step, without doing anything."""
+    from rootfall import cmdline
+    from rootfall import config as configuration
+    from rootfall.mounts import API_MOUNTS
+    from rootfall.plan import make_plan
+
+    _, config = configuration.load(str(file))
+    parameters = cmdline.parse(append)
+    argv, environment = cmdline.from_text(append)
+    made = make_plan(cmdline.override(config, parameters))
+    print(f"0. mount {' '.join(mount.target for mount in API_MOUNTS)}")
+    print(made)
+    print(f"   argv: {' '.join((made.handover.init, *argv))}")
+    print(f"   environment: {' '.join(f'{name}={value}' for name, value in environment.items())}")
+    print(f"   if it fails: {_failure(cmdline.on_failure(config.boot.on_failure, parameters))}")
+    for warning in parameters.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _failure(on_failure: OnFailure) -> str:
+    """What a failed boot does, for people."""
+    pause = f" after {on_failure.after:g} s" if on_failure.after else ""
+    return f"the report, then {on_failure.action}{pause}"
 
 
 @click.command("list", context_settings={"help_option_names": ["-h", "--help"]})

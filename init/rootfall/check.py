@@ -122,9 +122,8 @@ def _config(found: Mapping[str, tuple[Node, Any]]) -> Config:
 
     image = {{"compress.method": "compress", "compress.level": "level"}.get(k, k): v for k, v in under("image").items()}
     root = Root(**{"device": None, **under("boot.root")})
-    boot = BootConfig(root, on_failure=OnFailure(**under("boot.on_failure")))
-    if "boot.init" in found:
-        boot = boot._replace(init=found["boot.init"][1])
+    plain = {key: value for key, value in under("boot").items() if "." not in key}
+    boot = BootConfig(root, on_failure=OnFailure(**under("boot.on_failure")), **plain)
     return Config(found["version"][1], boot, ImageConfig(**image))
 
 

@@ -123,10 +123,14 @@ def override(config: Config, cmdline: Cmdline) -> Config:
     )
     if cmdline.rootwait is not None:
         root = root._replace(timeout=None if cmdline.rootwait == FOREVER else cmdline.rootwait)
-    init = boot.init if cmdline.init is None else cmdline.init
-    return config._replace(
-        boot=boot._replace(root=root, init=init, on_failure=on_failure(boot.on_failure, cmdline)),
+    boot = boot._replace(
+        root=root,
+        init=boot.init if cmdline.init is None else cmdline.init,
+        on_failure=on_failure(boot.on_failure, cmdline),
+        module_options=(*boot.module_options, *(f"{module}.{words}" for module, words in cmdline.module_options)),
+        blacklist=(*(name.replace("-", "_") for name in boot.blacklist), *cmdline.blacklist),
     )
+    return config._replace(boot=boot)
 
 
 def on_failure(configured: OnFailure, cmdline: Cmdline) -> OnFailure:

@@ -98,6 +98,6 @@ def _plain(value: "Any") -> "Any":
 
 
 def _config(plain: "Any") -> Config:
-    version, ((device, *root), init, failure), image = plain
+    version, ((device, *root), init, failure, *modules), image = plain
     reference = None if device is None else DeviceRef(*device)
-    return Config(version, BootConfig(Root(reference, *root), init, OnFailure(*failure)), ImageConfig(*image))
+    return Config(version, BootConfig(Root(reference, *root), init, OnFailure(*failure), *modules), ImageConfig(*image))

@@ -24,9 +24,9 @@ class Log:
     def line(self, level: int, text: str) -> None:
         """One line at a kernel log level (syslog(2)); newlines in `text` would start records of their own."""
         if self._fd >= 0:
-            record = f"<{level}>rootfall: {text}".replace("\n", " ")
+            record = f"<{level}>rootfall: {text}".replace("\n", " ")[:900] + "\n"  # without it the record waits for the next
             try:
-                os.write(self._fd, record.encode(errors="replace")[:900])
+                os.write(self._fd, record.encode(errors="replace"))
             except OSError:
                 pass
 
@@ -75,3 +75,11 @@ def reopen_console() -> None:
         if fd > 2:
             os.close(fd)
         return
+
+
+def status_line(text: str) -> None:
+    """Write `text` over the last status line of the console; an empty text ends it."""
+    try:
+        os.write(2, f"\r{text:<78.78}".encode(errors="replace") if text else b"\r\n")
+    except OSError:
+        pass

@@ -8,6 +8,8 @@ fills in ID_FS_*. Two devices that answer to one reference are an error: refuses
 import os
 import time
 
+from rootfall import hardware
+from rootfall.console import DEBUG, Log, status_line
 from rootfall.errors import DeviceError
 from rootfall.linux import blkid
 from rootfall.model import DeviceRef
@@ -18,8 +20,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rootfall.linux.udev import Monitor
+    from rootfall.modules import Loader
 
 _BY = {"by-uuid": "UUID", "by-label": "LABEL", "by-partuuid": "PARTUUID", "by-partlabel": "PARTLABEL"}
+_PULSE = 1.0  # seconds between two looks at the clock while nothing happens
+_QUIET = 2.0  # seconds without an event after which it is asked whether anything can still come
 _RAM_AND_FLOPPY = (1, 2)  # majors (Documentation/admin-guide/devices.txt): never a root that has to be looked for
 
 
@@ -94,11 +99,12 @@ def examine(device: "Any") -> BlockDevice | None:
 class Search:
     """The search for one device: what was seen so far is kept for the report."""
 
-    def __init__(self, monitor: "Monitor", ref: DeviceRef) -> None:
-        """`monitor` has been receiving since before this moment."""
+    def __init__(self, monitor: "Monitor", ref: DeviceRef, loader: "Loader | None" = None) -> None:
+        """`monitor` has been receiving since before this moment; `loader` drives what appears, where that is wanted."""
         self.ref = normalize(ref)
         self.seen: dict[str, BlockDevice] = {}
-        self._monitor = monitor
+        self._monitor, self._loader = monitor, loader
+        self._events = self._said = 0
 
     def present(self) -> BlockDevice | None:
         """Look at the devices that are there now."""
@@ -106,22 +112,60 @@ class Search:
             self._look_at(device)
         return self._answer()
 
-    def wait(self, timeout: float | None) -> BlockDevice:
-        """Look at each device that appears or changes until one answers; `timeout` in seconds, None for ever.
+    def wait(self, timeout: float | None, log: Log) -> BlockDevice:
+        """Look at each device that appears or changes until one answers.
 
-        Raises DeviceError with what was seen.
+        `timeout` seconds (None: for ever) count from the last progress: an event, or a module that came in. Ends early when
+        nothing can come any more. Raises DeviceError with what was seen.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        began = progress = time.monotonic()
+        state: tuple[int, int] = (-1, 0)
         while (found := self._answer()) is None:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise self._not_found(timeout)
-            device = self._monitor.poll(left)
-            if device is not None and device.action == "remove":
-                self.seen.pop(device.device_node, None)
-            elif device is not None:
-                self._look_at(device)
+            now = time.monotonic()
+            loaded = self._loader.finished if self._loader else 0
+            if state != (self._events, loaded):
+                state, progress = (self._events, loaded), now
+            if timeout is not None and now - progress >= timeout:
+                raise self._not_found(f"{self.ref} in {now - began:.0f} s")
+            if now - progress >= _QUIET and not self._anything_to_come():
+                raise self._not_found(f"{self.ref}: no driver is being loaded and no bus can bring a disk any more")
+            self._say(log, began, now, timeout)
+            self._take(self._monitor.poll(_PULSE if timeout is None else min(_PULSE, timeout)))
+        self._end_of_line()
         return found
+
+    def _anything_to_come(self) -> bool:
+        return bool((self._loader and self._loader.pending) or hardware.sources())
+
+    def _take(self, device: "Any") -> None:
+        """One uevent: hardware that wants a driver, a block device that came, changed or went."""
+        if device is None:
+            return
+        self._events += 1
+        if device.subsystem == "block":
+            if device.action == "remove":
+                self.seen.pop(device.device_node, None)
+            else:
+                self._look_at(device)
+        elif self._loader is not None and device.action == "add" and (modalias := device.properties.get("MODALIAS")):
+            self._loader.request_modalias(modalias)
+
+    def _say(self, log: Log, began: float, now: float, timeout: float | None) -> None:
+        """What is being waited for and since when: once in the log, then once a second on one line of the console."""
+        waited = int(now - began)
+        if waited < 1 or waited == self._said:
+            return
+        if not self._said:
+            log.line(DEBUG, f"device: wait for {self.ref}: not there yet")
+        self._said = waited
+        limit = "for ever" if timeout is None else f"up to {timeout:g} s after the last event"
+        loading = f", loading {' '.join(self._loader.pending)}" if self._loader and self._loader.pending else ""
+        text = f"rootfall: waiting for {self.ref}: {waited} s, {limit}; block devices: {len(self.seen)}{loading}"
+        status_line(text)
+
+    def _end_of_line(self) -> None:
+        if self._said:
+            status_line("")
 
     def _look_at(self, device: "Any") -> None:
         found = examine(device)
@@ -146,12 +190,13 @@ class Search:
                 return device
         return None
 
-    def _not_found(self, timeout: float | None) -> DeviceError:
+    def _not_found(self, what: str) -> DeviceError:
+        self._end_of_line()
         seen = "; ".join(map(str, self.seen.values())) or "no block device at all"
         hint = self._near_miss() or "check root= (or boot.root.device) against `blkid` on the running system"
         if not self.seen:
             hint = "no driver of the image drives a disk here: add the disk's driver to image.modules"
-        return DeviceError("find the root device", f"{self.ref} in {timeout:g} s", seen=seen, hint=hint)
+        return DeviceError("find the root device", what, seen=seen, hint=hint)
 
     def _near_miss(self) -> str:
         """The value that was asked for, on another tag or off by one character."""

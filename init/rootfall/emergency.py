@@ -8,6 +8,7 @@ import os
 import sys
 import time
 
+from rootfall import hardware
 from rootfall.errors import RootfallError
 from rootfall.linux import libc, signals
 from rootfall.model import Config, OnFailure
@@ -64,10 +65,10 @@ def report(error: BaseException, boot: Boot, stage: Stage) -> list[str]:
         facts.append(("failed", str(error)))
     else:
         facts += [("failed", f"internal error: {error!r}"), ("at", _where(error.__traceback__))]
-    failed = boot.loading.failed if boot.loading else {}
+    failed = boot.loader.failed if boot.loader else {}
     facts += [("module", f"{name} {outcome}") for name, outcome in failed.items()]
     if boot.device is None:
-        facts += [("no driver", each) for each in unclaimed_hardware()]
+        facts += [("no driver", f"for {d.bus} {d.name} in this image: {d.modalias}") for d in hardware.unclaimed()[:6]]
     facts += [("kernel", line) for line in _kernel_complaints()]
     lines = ["", "rootfall: THIS BOOT FAILED", "-" * _WIDTH]
     for name, text in facts:
@@ -98,26 +99,6 @@ def _where(traceback: "TracebackType | None") -> str:
     return ", ".join(places[-4:])
 
 
-def unclaimed_hardware() -> list[str]:
-    """Storage on the buses of this machine that no driver has taken: why a disk may be missing."""
-    found = []
-    for bus in ("pci", "virtio", "usb", "mmc", "nvme"):
-        directory = f"/sys/bus/{bus}/devices"
-        for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
-            device = f"{directory}/{name}"
-            modalias = _read(f"{device}/modalias").strip()
-            if not modalias or os.path.exists(f"{device}/driver"):
-                continue
-            is_storage = (
-                bus != "pci"
-                or _read(f"{device}/class").startswith(("0x01", "0x0c03", "0x0805"))
-                or modalias.startswith("pci:v00001AF4")
-            )
-            if is_storage:
-                found.append(f"{bus} {name} has no driver in this image: {modalias}")
-    return found[:6]
-
-
 def _kernel_complaints() -> list[str]:
     """The last errors and warnings in the kernel's log: its side of the story."""
     found: list[str] = []
@@ -136,14 +117,6 @@ def _kernel_complaints() -> list[str]:
     finally:
         os.close(fd)
     return found[-4:]
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def _write(path: str, text: str) -> None:

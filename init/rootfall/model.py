@@ -45,21 +45,29 @@ class OnFailure(NamedTuple):
 
 
 class BootConfig(NamedTuple):
-    """The `boot:` half of the configuration: what PID 1 does."""
+    """The `boot:` half of the configuration: what PID 1 does.
+
+    `module_options` are words as on the kernel command line, `module.parameter=value`.
+    """
 
     root: Root
     init: str = "/sbin/init"
     on_failure: OnFailure = OnFailure()
+    module_options: tuple[str, ...] = ()
+    blacklist: tuple[str, ...] = ()
 
 
 class ImageConfig(NamedTuple):
     """The `image:` half of the configuration: what the builder puts in, and so what there is at boot.
 
-    `modules` are put in with their dependencies and soft dependencies, and loaded at every boot.
+    `modules` are put in with their dependencies and soft dependencies, and loaded at every boot. `drivers` are groups of
+    drivers, put in and loaded where the hardware is there; so are `filesystems`, when the root turns out to be one.
     `level` None is the compressor's default.
     """
 
     modules: tuple[str, ...] = ()
+    drivers: tuple[str, ...] = ()
+    filesystems: tuple[str, ...] = ()
     compress: str = "zstd"
     level: int | None = None
 

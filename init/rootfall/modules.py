@@ -10,8 +10,13 @@ import os
 import time
 
 from rootfall.linux import libc
+from rootfall.modalias import Patterns
 from rootfall.record import NamedTuple
 from rootfall.timeline import Timeline
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 # A module's signature costs a SHA-256 or -512 over its whole file, twice: 225 of ext4's 343 ms in the kernel's plain C.
 # With one of these loaded before all others it is a third of that. Absent, or no such CPU: nothing is lost.
@@ -29,12 +34,13 @@ class Module(NamedTuple):
 
 
 class Index(NamedTuple):
-    """The image's modules by name, soft dependencies (before, after) by name, and names by exact alias."""
+    """The image's modules by name, soft dependencies (before, after) by name, and the aliases: exact ones and patterns."""
 
     modules: dict[str, Module]
     before: dict[str, tuple[str, ...]]
     after: dict[str, tuple[str, ...]]
     aliases: dict[str, tuple[str, ...]]
+    patterns: Patterns
 
 
 def module_name(path: str) -> str:
@@ -43,17 +49,20 @@ def module_name(path: str) -> str:
 
 
 def parse_index(dep: str, softdep: str = "", alias: str = "", directory: str = "") -> Index:
-    """The texts of modules.dep, modules.softdep and modules.alias as records; aliases with wildcards are left out."""
+    """The texts of modules.dep, modules.softdep and modules.alias as records."""
     modules = {}
     for line in dep.splitlines():
         path, _, needs = line.partition(":")
         name = module_name(path)
         modules[name] = Module(name, f"{directory}/{path}", tuple(module_name(each) for each in needs.split()))
     aliases: dict[str, tuple[str, ...]] = {}
+    patterns: list[tuple[str, str]] = []
     for line in alias.splitlines():
         word, pattern, name = [*line.split(), "", "", ""][:3]
-        if word == "alias" and "*" not in pattern:
-            aliases[pattern] = (*aliases.get(pattern, ()), name.replace("-", "_"))
+        if word == "alias" and "*" in pattern:
+            patterns.append((pattern, name))
+        elif word == "alias":
+            aliases[pattern] = (*aliases.get(pattern, ()), name)
     before, after = {}, {}
     for line in softdep.splitlines():
         words = line.replace("post:", " post: ").replace("pre:", " pre: ").split()
@@ -62,7 +71,7 @@ def parse_index(dep: str, softdep: str = "", alias: str = "", directory: str = "
             split = rest.index("post:") if "post:" in rest else len(rest)
             before[name] = tuple(each for each in rest[:split] if each != "pre:")
             after[name] = tuple(rest[split + 1 :])
-    return Index(modules, before, after, aliases)
+    return Index(modules, before, after, aliases, Patterns(patterns))
 
 
 def resolve(index: Index, name: str) -> tuple[str, ...]:
@@ -136,40 +145,70 @@ def insert(module: Module, parameters: str = "") -> str:
     return "loaded"
 
 
-class Loading:
-    """Modules being loaded in the background, each in a thread as soon as the last one that it waits for is in.
+class Loader:
+    """Loads modules in the background, each in a thread of its own as soon as the last one that it needs is in.
 
-    `failed` maps names to what the kernel said; read it after `wait`.
+    `failed` maps names to what the kernel said; `finished` counts the modules that are done with. A module is asked of the
+    kernel once, however often it is requested. Threads cost little here: finit_module(2) runs without the GIL.
     """
 
-    def __init__(self, index: Index, order: dict[str, tuple[str, ...]], timeline: Timeline) -> None:
-        """Start at once; `order` is of `closure`."""
+    def __init__(
+        self, index: Index, timeline: Timeline, options: "Mapping[str, str]", blacklist: tuple[str, ...]
+    ) -> None:
+        """`options` are parameters by module name; `blacklist` holds what `request_alias` must not load."""
+        self.index, self.finished = index, 0
         self.failed: dict[str, str] = {}
-        self._index, self._timeline = index, timeline
-        self._missing = {name: len(set(needs)) for name, needs in order.items()}
-        self._waiting: dict[str, list[str]] = {name: [] for name in order}
-        for name, needs in order.items():
-            for each in set(needs):
-                self._waiting[each].append(name)
-        self._left = len(order)
-        self._lock, self._done = _thread.allocate_lock(), _thread.allocate_lock()
-        if order:
-            self._done.acquire()
-        for name in [name for name, count in self._missing.items() if count == 0]:
-            _thread.start_new_thread(self._run, (name,))
+        self._timeline, self._options, self._blacklist = timeline, options, frozenset(blacklist)
+        self._missing: dict[str, int] = {}  # how many modules each requested one still waits for
+        self._waiting: dict[str, list[str]] = {}  # who waits for each unfinished one
+        self._asked: set[str] = set()  # modaliases: many devices of a machine have the same
+        self._gates: list[tuple[set[str], _thread.LockType]] = []  # who waits in wait_for, and for what
+        self._lock = _thread.allocate_lock()
 
-    def wait(self, timeout: float) -> bool:
-        """Whether all are in within `timeout` seconds."""
-        if not self._done.acquire(timeout=timeout):
-            return False
-        self._done.release()
-        return True
+    def request(self, words: "Iterable[str]") -> tuple[str, ...]:
+        """Start loading these modules (names or aliases) and what they need; returns those that are new."""
+        order = closure(self.index, tuple(words))
+        with self._lock:
+            fresh = [name for name in order if name not in self._missing]
+            for name in fresh:
+                self._waiting[name] = []
+            for name in fresh:
+                needs = {each for each in order[name] if each in self._waiting}
+                self._missing[name] = len(needs)
+                for each in needs:
+                    self._waiting[each].append(name)
+            ready = [name for name in fresh if self._missing[name] == 0]
+        for name in ready:
+            _thread.start_new_thread(self._run, (name,))
+        return tuple(fresh)
+
+    def request_modalias(self, modalias: str) -> tuple[str, ...]:
+        """Start loading what the image has for a piece of hardware, as udevd's kmod builtin does on an event."""
+        names = self.index.patterns.look_up(modalias) if modalias not in self._asked else ()
+        self._asked.add(modalias)
+        return self.request(name for name in names if name not in self._blacklist and name not in self._missing)
+
+    def wait_for(self, names: "Iterable[str]", timeout: float) -> bool:
+        """Whether these modules are done with, loaded or not, within `timeout` seconds."""
+        gate = _thread.allocate_lock()
+        gate.acquire()
+        with self._lock:
+            left = {name for name in names if name in self._waiting}
+            if not left:
+                return True
+            self._gates.append((left, gate))
+        return gate.acquire(timeout=timeout)
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The modules that are being loaded or wait for others."""
+        return tuple(self._waiting)
 
     def _run(self, name: str | None) -> None:
         while name is not None:
             start = time.monotonic_ns()
             try:
-                outcome = insert(self._index.modules[name])
+                outcome = insert(self.index.modules[name], self._options.get(name, ""))
             except Exception as error:  # a thread must never die silently: the others wait for it
                 outcome = f"failed: {error!r}"
             self._timeline.add(f"module {name}", start, outcome)
@@ -181,13 +220,16 @@ class Loading:
             if outcome.startswith("failed"):
                 self.failed[name] = outcome
             ready = []
-            for each in self._waiting[name]:
+            for each in self._waiting.pop(name):
                 self._missing[each] -= 1
                 if self._missing[each] == 0:
                     ready.append(each)
-            self._left -= 1
-            if self._left == 0:
-                self._done.release()
+            self.finished += 1
+            for left, gate in self._gates:
+                if name in left:
+                    left.discard(name)
+                    if not left:
+                        gate.release()
         for each in ready[1:]:
             _thread.start_new_thread(self._run, (each,))
         return ready[0] if ready else None

@@ -12,13 +12,21 @@ NEW_ROOT = "/sysroot"
 
 
 class LoadModules(NamedTuple):
-    """Start loading these modules, their dependencies first; what follows goes on meanwhile."""
+    """Start loading these modules, their dependencies first; what follows goes on meanwhile.
+
+    With `by_hardware`, also what the image has for the hardware that is there, or that appears later.
+    """
 
     names: tuple[str, ...]
+    by_hardware: bool = False
+    options: tuple[tuple[str, str], ...] = ()
+    blacklist: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """For people."""
-        return f"load the modules {' '.join(self.names)}, with what they need" if self.names else "load no modules"
+        named = f"the modules {' '.join(self.names)}, with what they need" if self.names else ""
+        hardware = "the drivers of the hardware that is there" if self.by_hardware else ""
+        return f"load {' and '.join(filter(None, (named, hardware))) or 'no modules'}"
 
 
 class FindRoot(NamedTuple):
@@ -74,6 +82,21 @@ class Plan(NamedTuple):
         return "\n".join(f"{n}. {step}" for n, step in enumerate((*self.steps, self.handover), 1))
 
 
+def _load_modules(config: Config) -> LoadModules:
+    """Those that are named, and the root's file system if it is known now: it need not wait for the device then."""
+    image, fstype = config.image, config.boot.root.fstype
+    known: tuple[str, ...] = image.filesystems if len(image.filesystems) == 1 else ()
+    if fstype != "auto":
+        known = tuple(each for each in fstype.split(",") if each in image.filesystems)
+    options: dict[str, str] = {}
+    for word in config.boot.module_options:
+        module, _, parameter = word.partition(".")
+        name = module.replace("-", "_")
+        options[name] = f"{options[name]} {parameter}" if name in options else parameter
+    blacklist = tuple(name.replace("-", "_") for name in config.boot.blacklist)
+    return LoadModules((*image.modules, *known), bool(image.drivers), tuple(options.items()), blacklist)
+
+
 def make_plan(config: Config) -> Plan:
     """The plan of a configuration that the command line has already been applied to. Raises DeviceError without a root."""
     root = config.boot.root
@@ -81,7 +104,7 @@ def make_plan(config: Config) -> Plan:
         raise DeviceError("plan the boot", "root", hint="name it: boot.root.device in the configuration, or root=")
     fstypes = () if root.fstype == "auto" else tuple(root.fstype.split(","))
     steps = (
-        LoadModules(config.image.modules),
+        _load_modules(config),
         FindRoot(root.device, root.timeout, root.delay),
         MountRoot(NEW_ROOT, fstypes, root.options, root.mode),
     )

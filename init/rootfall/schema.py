@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+# What each group holds, rootfall_build.drivers knows.
+GROUPS = ("storage", "virtio", "ata", "nvme", "scsi", "usb", "mmc", "keyboard")
 LEVELS = {"zstd": (1, 22), "lz4": (1, 12), "xz": (0, 9), "gzip": (1, 9), "none": None}
 
 _DURATION = r"(?!$)([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?([0-9]{1,6}ms)?"
@@ -36,6 +38,7 @@ _DEVICE = (
 _FSTYPE = r"[a-z0-9][a-z0-9._-]*(,[a-z0-9][a-z0-9._-]*)*"
 _OPTION = r'(?!r[ow]$)[^\s,"]+("[^"]*")?'
 _MODULE = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+_MODULE_OPTION = r"[A-Za-z0-9][A-Za-z0-9_-]*\.[A-Za-z0-9_]+(=\S*)?"
 _INIT = r"/[^\s/]\S*"
 
 
@@ -195,6 +198,16 @@ MODULES = _pattern(
     {r".*\.ko(\.\w+)?": "a module's name, not its file: leave out the folder and .ko"},
 )._replace(many="[virtio_blk, ext4]")
 
+MODULE_OPTIONS = _pattern(
+    "a module's parameter as on the kernel command line, such as usb_storage.delay_use=0",
+    _MODULE_OPTION,
+    {r"[A-Za-z0-9_-]+": "write module.parameter=value"},
+)._replace(many="[usb_storage.delay_use=0]")
+DRIVERS = _words(*GROUPS)._replace(many="[storage]")
+FILESYSTEMS = _pattern("a file system as the kernel names it, such as ext4", _FSTYPE.partition("(")[0], {})._replace(
+    many="[ext4, btrfs]"
+)
+
 SECTIONS = {
     "": Section("A rootfall boot configuration"),
     "boot": Section("What PID 1 does."),
@@ -213,9 +226,13 @@ KEYS = (
     Key("boot.root.timeout", TIMEOUT, "30s", "How long to wait for the device."),
     Key("boot.root.delay", DURATION, "0s", "Wait this long before looking for it, for hardware that settles slowly."),
     Key("boot.init", INIT, "/sbin/init", "The program that becomes PID 1 in the real root."),
+    Key("boot.module_options", MODULE_OPTIONS, "[]", "Parameters for modules; the command line's win."),
+    Key("boot.blacklist", MODULES, "[]", "Modules that are never loaded because hardware asks for them."),
     Key("boot.on_failure.action", _words("shell", "reboot", "poweroff", "halt"), "shell", "What to do."),
     Key("boot.on_failure.after", DURATION, "0s", "How long to show the report first."),
     Key("image.modules", MODULES, "[]", "Kernel modules to put in, with all they need, and to load at every boot."),
+    Key("image.drivers", DRIVERS, "[]", "Groups of drivers to put in; loaded where their hardware is there."),
+    Key("image.filesystems", FILESYSTEMS, "[]", "File systems to put in; loaded when the root is one."),
     Key("image.compress.method", _words(*LEVELS), "zstd", "The kernel must know the method."),
     Key("image.compress.level", LEVEL, "", "How hard to try; each method has its own default. Not for `none`."),
 )

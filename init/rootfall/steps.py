@@ -4,7 +4,7 @@
 import os
 import time
 
-from rootfall import devices, modules, mounts, plan
+from rootfall import devices, hardware, modules, mounts, plan
 from rootfall.console import Log
 from rootfall.devices import BlockDevice
 from rootfall.errors import DeviceError, ModuleError
@@ -21,7 +21,8 @@ class Boot:
     def __init__(self, log: Log, timeline: Timeline) -> None:
         """Nothing is known yet."""
         self.log, self.timeline = log, timeline
-        self.loading: modules.Loading | None = None
+        self.loader: modules.Loader | None = None
+        self.by_hardware = False
         self.search: devices.Search | None = None
         self.device: BlockDevice | None = None
 
@@ -42,16 +43,25 @@ def perform(step: plan.Step, boot: Boot) -> None:
 
 def load_modules(step: plan.LoadModules, boot: Boot) -> str:
     """Start loading. An image for another kernel version is an error at once: nothing that follows could work."""
-    if not step.names:
+    if not step.names and not step.by_hardware:
         return "modules: load: none asked for"
     release = os.uname().release
     try:
         index = modules.read_index(f"{MODULES_DIRECTORY}/{release}")
     except OSError as error:
         raise _no_modules(release) from error
-    order = modules.closure(index, step.names)
-    boot.loading = modules.Loading(index, order, boot.timeline)
-    return f"modules: load {' '.join(order)}: started"
+    boot.loader = modules.Loader(index, boot.timeline, dict(step.options), step.blacklist)
+    boot.by_hardware = step.by_hardware
+    started = [*boot.loader.request(step.names), *load_for_hardware(boot)]
+    return f"modules: load {' '.join(started)}: started"
+
+
+def load_for_hardware(boot: Boot) -> list[str]:
+    """Coldplug: what the image has for the hardware that is there now."""
+    if boot.loader is None or not boot.by_hardware:
+        return []
+    found = hardware.modaliases(boot.loader.index.patterns.buses)
+    return [name for modalias in found for name in boot.loader.request_modalias(modalias)]
 
 
 def _no_modules(release: str) -> ModuleError:
@@ -65,31 +75,32 @@ def _no_modules(release: str) -> ModuleError:
 
 def find_root(step: plan.FindRoot, boot: Boot) -> str:
     """Listen, look, wait."""
-    monitor = Monitor("block")
-    boot.search = devices.Search(monitor, step.ref)
+    buses = boot.loader.index.patterns.buses if boot.loader and boot.by_hardware else frozenset()
+    monitor = Monitor(("block", *sorted(buses)))
+    # Again, now that nothing can slip between: what came up while the monitor was not yet listening.
+    load_for_hardware(boot)
+    boot.search = devices.Search(monitor, step.ref, boot.loader if boot.by_hardware else None)
     if step.delay:
         time.sleep(step.delay)
-    boot.device = boot.search.present()
-    if boot.device is None and boot.loading is not None and boot.loading.wait(0) and boot.search.seen:
-        limit = "for ever" if step.timeout is None else f"up to {step.timeout:g} s"
-        boot.log.info(f"device: wait for {step.ref}: {limit}")
-    if boot.device is None:
-        boot.device = boot.search.wait(step.timeout)
+    boot.device = boot.search.present() or boot.search.wait(step.timeout, boot.log)
     return f"device: find {step.ref}: {boot.device.node}"
 
 
 def mount_root(step: plan.MountRoot, boot: Boot) -> str:
-    """Mount what was found, when the modules are in: the file system's own is among them."""
+    """Mount what was found, when all modules are in, the file system's own among them."""
     device = boot.device
     assert device is not None, "FindRoot comes before MountRoot in every plan"
-    if boot.loading is not None and not boot.loading.wait(_LOADING_LIMIT):
-        raise ModuleError(
-            "load the modules", f"in {_LOADING_LIMIT:g} s", hint="see the kernel's log for the one that hangs"
-        )
     found = device.tags.get("TYPE", "")
     fstypes = step.fstypes or ((found,) if found and device.tags.get("USAGE", "filesystem") == "filesystem" else ())
     if not fstypes:
         hint = "give rootfstype= (or boot.root.fstype) if it is a file system that libblkid does not know"
         raise DeviceError("mount the root", device.node, seen=f"it holds {found or 'nothing known'}", hint=hint)
+    if boot.loader is not None:
+        boot.loader.request(f"fs-{each}" for each in fstypes)
+        # All of them: a driver that is still being loaded must not be cut short by the hand-over.
+        if not boot.loader.wait_for(boot.loader.pending, _LOADING_LIMIT):
+            names = ", ".join(boot.loader.pending)
+            hint = "the kernel's log may say why it hangs; boot.blacklist leaves it out"
+            raise ModuleError("load the module", f"{names} in {_LOADING_LIMIT:g} s", hint=hint)
     fstype = mounts.mount_root(device.node, step.target, fstypes, step.options, step.mode)
     return f"mount: mount {device.node} on {step.target}: {fstype}, {step.mode}"

@@ -94,6 +94,13 @@ def _is_debian(uri: str) -> bool:
     return uri.rstrip("/").endswith(("/debian", "/debian-security"))
 
 
+def machine_options() -> tuple[str, ...]:
+    """What this machine's apt.conf says about mirrors and their dates, for tools that do not read it."""
+    keys = ["Acquire::Check-Valid-Until", "Acquire::Check-Date", "Acquire::http::Proxy", "Acquire::https::Proxy"]
+    command = ["apt-config", "dump", "--no-empty", "--format", '%F "%v";%n', *keys]
+    return tuple(run(command, "read", "this machine's apt.conf", "apt").splitlines())
+
+
 def sources_of(suites: Sequence[str]) -> tuple[Source, ...]:
     """Where these suites are, going by the machine's sources; a `-security` suite is left out if they know none."""
     machine = machine_sources()

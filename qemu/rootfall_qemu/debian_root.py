@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rootfall.errors import RootfallError
-from rootfall_qemu.apt import open_suites, run
+from rootfall_qemu.apt import machine_options, open_suites, run
 from rootfall_qemu.cache import default_cache, made_once, scratch
 from rootfall_qemu.disk import MIB, Partition, ext4, gpt
 
@@ -75,7 +75,8 @@ def _digest(*arguments: object) -> str:
 def _bootstrap(suite: str, packages: Sequence[str], tarball: Path) -> None:
     with scratch(tarball.parent) as state:
         apt = open_suites((suite,), state)
-        options = [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
+        options = [f"--aptopt={line}" for line in machine_options()]
+        options += [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
         options += [f"--customize-hook={command}" for command in CUSTOMIZE]
         command = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", f"--keyring={apt.keyring}"]
         source = f"deb [signed-by={apt.keyring}] {apt.sources[0].uri} {suite} main"

@@ -10,7 +10,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import types
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 # pyudev says `from threading import Thread` and so on: what it takes by name at import time.
@@ -47,20 +47,20 @@ def load() -> "Any":
 
 
 class Monitor:
-    """The kernel's uevents for one subsystem, from the moment it is made (netlink(7), NETLINK_KOBJECT_UEVENT)."""
+    """The kernel's uevents for some subsystems, from the moment it is made (netlink(7), NETLINK_KOBJECT_UEVENT)."""
 
-    def __init__(self, subsystem: str) -> None:
+    def __init__(self, subsystems: "Iterable[str]") -> None:
         """Start receiving at once: a device that appears after this is never missed."""
         pyudev = load()
         self._context = pyudev.Context()
         self._monitor = pyudev.Monitor.from_netlink(self._context, source="kernel")
-        self._monitor.filter_by(subsystem)
+        for subsystem in subsystems:
+            self._monitor.filter_by(subsystem)
         self._monitor.start()
-        self._subsystem = subsystem
 
     def present(self) -> "Iterator[Any]":
-        """The subsystem's devices that are in sysfs now, as pyudev.Device."""
-        return iter(self._context.list_devices(subsystem=self._subsystem))
+        """The block devices that are in sysfs now, as pyudev.Device."""
+        return iter(self._context.list_devices(subsystem="block"))
 
     def poll(self, timeout: float | None) -> "Any":
         """The next uevent as pyudev.Device, or None when `timeout` seconds have passed (None: for ever)."""
