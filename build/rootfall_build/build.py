@@ -19,6 +19,7 @@ from rootfall import config as configuration
 from rootfall.errors import BuildError
 from rootfall.model import Config
 from rootfall_build import compress, cpio, output, summary
+from rootfall_build.drivers import wishes
 from rootfall_build.elf import is_elf
 from rootfall_build.image import Directory, Entry, File, Image, Node, Symlink
 from rootfall_build.kernel_modules import add_modules
@@ -92,7 +93,9 @@ def build(request: Request, freeze: Freeze, cache: Path, progress: Progress) -> 
     add_libraries(image, runtime.directory, request.sysroot)
 
     progress.step("Choosing kernel modules")
-    selection = add_modules(image, request.modules, request.kernel, config.image.modules, cache)
+    names = (*config.image.modules, *(f"fs-{each}" for each in config.image.filesystems))
+    chosen = wishes(config.image.drivers)
+    selection = add_modules(image, request.modules, request.kernel, names, cache, chosen)
     for name in selection.builtin:
         progress.note(f"{name} is built into kernel {request.kernel}")
 

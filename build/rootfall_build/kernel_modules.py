@@ -10,7 +10,7 @@ import difflib
 import gzip
 import lzma
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +51,11 @@ class Selection:
     builtin: tuple[str, ...]
 
 
-def select(index: Index, names: Iterable[str]) -> Selection:
-    """`names` (modules or aliases) with hard, soft and weak dependencies, and theirs; BuildError if one is missing."""
+def select(index: Index, names: Iterable[str], wishes: Mapping[str, str] | None = None) -> Selection:
+    """`names` (modules or aliases) with hard, soft and weak dependencies, and theirs; BuildError if one is missing.
+
+    `wishes` are modules with the reason why they are put in, where the kernel has them.
+    """
     builtin = []
     chosen: dict[str, str] = {}
     soft = {**_soft(index, "modules.weakdep", "weakdep"), **_soft(index, "modules.softdep", "softdep")}
@@ -63,6 +66,8 @@ def select(index: Index, names: Iterable[str]) -> Selection:
         elif not found:
             raise _missing(index, name)
         _close(index, soft, ((module, "named in the configuration") for module in found), chosen)
+    for name, why in (wishes or {}).items():
+        _close(index, soft, ((module, why) for module in index.look_up(name)), chosen)
     modules = (Module(name, index.paths[name], why) for name, why in chosen.items())
     return Selection(tuple(sorted(modules, key=lambda module: module.path)), tuple(builtin))
 
@@ -166,11 +171,21 @@ def _check_version(file: Path, data: bytes, version: str) -> None:
         )
 
 
-def add_modules(image: Image, directory: Path, version: str, names: Iterable[str], cache: Path) -> Selection:
-    """Put modules of kernel `version` into `image`, with all they need and an index; return which they are."""
+def add_modules(
+    image: Image,
+    directory: Path,
+    version: str,
+    names: Iterable[str],
+    cache: Path,
+    wishes: Mapping[str, str] | None = None,
+) -> Selection:
+    """Put modules of kernel `version` into `image`, with all they need and an index; return which they are.
+
+    `names` must be there, `wishes` (with their reasons) need not.
+    """
     tree = find_tree(directory, version)
     index = load(indexed(tree, version, cache))
-    selection = select(index, names)
+    selection = select(index, names, wishes)
     payloads = {module.name: read_module(tree, module.path, version) for module in selection.modules}
     selection = with_hash(index, selection, payloads)
     base = f"usr/lib/modules/{version}"
