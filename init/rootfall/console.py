@@ -24,7 +24,9 @@ class Log:
     def line(self, level: int, text: str) -> None:
         """One line at a kernel log level (syslog(2)); newlines in `text` would start records of their own."""
         if self._fd >= 0:
-            record = f"<{level}>rootfall: {text}".replace("\n", " ")[:900] + "\n"  # without it the record waits for the next
+            record = (
+                f"<{level}>rootfall: {text}".replace("\n", " ")[:900] + "\n"
+            )  # without it the record waits for the next
             try:
                 os.write(self._fd, record.encode(errors="replace"))
             except OSError:

@@ -12,12 +12,12 @@ FLOORS = (
     "__main__",
     "main",
     "plan steps emergency",
-    "devices modules mounts new_root switch_root console timeline",
-    "cmdline config check schema yaml_tree device_ref  linux linux.blkid linux.kernel linux.libc linux.signals "
+    "devices hardware modules mounts new_root switch_root console timeline",
+    "cmdline config check schema yaml_tree device_ref modalias  linux linux.blkid linux.kernel linux.libc linux.signals "
     "linux.standins linux.udev",
     "model errors record",
 )
-PURE = "cmdline config check schema yaml_tree device_ref model errors record".split()
+PURE = "cmdline config check schema yaml_tree device_ref modalias model errors record".split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing.
 ALLOWED = {
     "init": {"rootfall"},
@@ -53,7 +53,8 @@ def test_a_module_of_pid_1_imports_its_own_floor_and_what_is_below(module: str) 
 
 
 def test_there_is_no_circle_of_imports() -> None:
-    graph = {name: names - {name} for root in ROOTS for name, names in ours(root).items()}
+    # In qemu/ there is one, on purpose: a machine asks for the accelerator, and that is found by starting a machine.
+    graph = {name: names - {name} for root in ROOTS if root != "qemu" for name, names in ours(root).items()}
     assert list(graphlib.TopologicalSorter(graph).static_order())
 
 
