@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rootfall.errors import BuildError
+from rootfall.modules import INDEX_FILES, READY, ready_index
 from rootfall_build.image import File, Image
 from rootfall_build.module_index import Index, find_tree, indexed, load, normal
 
@@ -192,7 +193,9 @@ def add_modules(
     for module in selection.modules:
         data = payloads.get(module.name) or read_module(tree, module.path, version)
         image.add(File(f"{base}/{module.stored}", 0o644, data), module.why, GROUP)
-    for name, text in index_files(index, selection).items():
+    texts = index_files(index, selection)
+    texts[READY] = ready_index([texts[name] for name in INDEX_FILES])
+    for name, text in texts.items():
         image.add(File(f"{base}/{name}", 0o644, text), "index of the kernel modules", GROUP)
     return selection
 

@@ -6,10 +6,7 @@ is used only if it was made from the very same text by the very same rootfall, s
 What the keys are and mean stands in one table in `rootfall.schema`; see docs/configuration.md.
 """
 
-import marshal
-import zlib
-
-import rootfall
+import rootfall.ready
 from rootfall.errors import ConfigError, Problem
 from rootfall.model import BootConfig, Config, DeviceRef, ImageConfig, OnFailure, Root
 
@@ -19,8 +16,6 @@ if TYPE_CHECKING:
 
 LARGEST = 1 << 20
 
-_MAGIC = b"rootfall plan 1\n"
-_MARSHAL_VERSION = 4
 _MOST_PROBLEMS = 50
 
 
@@ -53,20 +48,15 @@ def parse(text: bytes, path: str) -> Config:
 
 def ready(text: bytes, config: Config) -> bytes:
     """The ready form of a checked file: what `read_ready` gives back without parsing."""
-    payload = marshal.dumps((rootfall.__version__, text, _plain(config)), _MARSHAL_VERSION)
-    return _MAGIC + zlib.crc32(payload).to_bytes(4, "little") + payload
+    return rootfall.ready.pack(text, config)
 
 
 def read_ready(blob: bytes, text: bytes) -> Config | None:
     """The Config in a ready form, if it is whole, of this rootfall, and made from exactly `text`; else None."""
-    payload = memoryview(blob)[len(_MAGIC) + 4 :]
-    # marshal must not see damaged bytes: it would believe any length that they give.
-    if not blob.startswith(_MAGIC + zlib.crc32(payload).to_bytes(4, "little")):
-        return None
+    plain = rootfall.ready.unpack(blob, text)
     try:
-        version, source, config = marshal.loads(payload)  # noqa: S302  # as trusted as the image that it lies in
-        return _config(config) if (version, source) == (rootfall.__version__, text) else None
-    except (ValueError, EOFError, TypeError):
+        return None if plain is None else _config(plain)
+    except (ValueError, TypeError):
         return None
 
 
@@ -90,11 +80,6 @@ def _readable(problems: list[Problem]) -> tuple[Problem, ...]:
     if len(ordered) > _MOST_PROBLEMS:
         ordered[_MOST_PROBLEMS:] = [Problem(0, 0, "", f"and {len(ordered) - _MOST_PROBLEMS} more problems")]
     return tuple(ordered)
-
-
-def _plain(value: "Any") -> "Any":
-    """Records as bare tuples: marshal knows no classes."""
-    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def _config(plain: "Any") -> Config:

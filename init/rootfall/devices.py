@@ -130,25 +130,33 @@ class Search:
             if now - progress >= _QUIET and not self._anything_to_come():
                 raise self._not_found(f"{self.ref}: no driver is being loaded and no bus can bring a disk any more")
             self._say(log, began, now, timeout)
-            self._take(self._monitor.poll(_PULSE if timeout is None else min(_PULSE, timeout)))
+            self._take(_PULSE if timeout is None else min(_PULSE, timeout))
         self._end_of_line()
         return found
 
     def _anything_to_come(self) -> bool:
         return bool((self._loader and self._loader.pending) or hardware.sources())
 
-    def _take(self, device: "Any") -> None:
+    def _take(self, seconds: float) -> None:
+        """Take all uevents that there are; when there is none, load the next driver, and wait for what comes of it."""
+        before = self._events
+        while (device := self._monitor.poll(0)) is not None:
+            self._events += 1
+            self._handle(device)
+        if self._events == before:
+            if self._loader is not None:
+                self._loader.load_cheapest()
+            self._monitor.wait(seconds, (self._loader.wake_fd,) if self._loader else ())
+
+    def _handle(self, device: "Any") -> None:
         """One uevent: hardware that wants a driver, a block device that came, changed or went."""
-        if device is None:
-            return
-        self._events += 1
         if device.subsystem == "block":
             if device.action == "remove":
                 self.seen.pop(device.device_node, None)
             else:
                 self._look_at(device)
         elif self._loader is not None and device.action == "add" and (modalias := device.properties.get("MODALIAS")):
-            self._loader.request_modalias(modalias)
+            self._loader.offer(modalias)
 
     def _say(self, log: Log, began: float, now: float, timeout: float | None) -> None:
         """What is being waited for and since when: once in the log, then once a second on one line of the console."""

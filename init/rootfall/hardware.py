@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BUSES = "/sys/bus"
-_CPU = "/sys/devices/system/cpu/modalias"
 # Where a disk may still come from, a while after its controller's driver is in: hosts, and slots that take cards.
 _SOURCES = {
     "/sys/class/scsi_host": "SCSI host",
@@ -49,10 +48,8 @@ def listing(directory: str) -> list[str]:
         return []
 
 
-def modaliases(buses: "frozenset[str]") -> "Iterator[str]":
-    """The modaliases of all devices on these buses, and of the processor."""
-    if "cpu" in buses:
-        yield read(_CPU)
+def modaliases(buses: tuple[str, ...]) -> "Iterator[str]":
+    """The modaliases of all devices on these buses. The processor's are none of a boot's: they help, but find no root."""
     for bus in buses:
         directory = f"{_BUSES}/{bus}/devices"
         for name in listing(directory):

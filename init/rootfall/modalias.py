@@ -4,37 +4,41 @@
 The patterns are those of fnmatch(3): `*`, `?` and `[…]`. No regular expressions: PID 1 does without `re`.
 """
 
+from rootfall.record import NamedTuple
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Patterns:
-    """Patterns with the modules they name, kept by the letters before the first wildcard: most of them decide by those."""
+class Patterns(NamedTuple):
+    """Patterns with the modules they name, by the letters before the first wildcard: most of them decide by those.
 
-    def __init__(self, pairs: "Iterable[tuple[str, str]]") -> None:
-        """`pairs` are pattern and module name."""
-        self._by_head: dict[str, list[tuple[str, str]]] = {}
-        for pattern, name in pairs:
-            self._by_head.setdefault(_head(pattern), []).append((pattern, name))
-        self._lengths = sorted({len(head) for head in self._by_head})
-        self.buses = frozenset(head.partition(":")[0] for head in self._by_head)
+    `lengths` are those of the heads, `buses` the words before the colon.
+    """
+
+    by_head: dict[str, tuple[tuple[str, str], ...]]
+    lengths: tuple[int, ...]
+    buses: tuple[str, ...]
 
     def look_up(self, modalias: str) -> tuple[str, ...]:
         """The modules whose patterns match, each once, in the order of modules.alias."""
         found: dict[str, None] = {}
-        for length in self._lengths:
-            for pattern, name in self._by_head.get(modalias[:length], ()):
+        for length in self.lengths:
+            for pattern, name in self.by_head.get(modalias[:length], ()):
                 if matches(pattern, modalias):
                     found[name] = None
         return tuple(found)
 
 
-def _head(pattern: str) -> str:
-    for index, letter in enumerate(pattern):
-        if letter in "*?[":
-            return pattern[:index]
-    return pattern
+def collect(pairs: "Iterable[tuple[str, str]]") -> Patterns:
+    """Patterns from pairs of pattern and module name."""
+    by_head: dict[str, tuple[tuple[str, str], ...]] = {}
+    for pattern, name in pairs:
+        head = pattern.partition("*")[0].partition("?")[0].partition("[")[0]
+        by_head[head] = (*by_head.get(head, ()), (pattern, name))
+    buses = dict.fromkeys(head.partition(":")[0] for head in by_head)
+    return Patterns(by_head, tuple(sorted({len(head) for head in by_head})), tuple(buses))
 
 
 def matches(pattern: str, text: str) -> bool:

@@ -9,24 +9,28 @@ import _thread
 import os
 import time
 
+from rootfall import ready
 from rootfall.linux import libc
-from rootfall.modalias import Patterns
+from rootfall.modalias import Patterns, collect
 from rootfall.record import NamedTuple
 from rootfall.timeline import Timeline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 # A module's signature costs a SHA-256 or -512 over its whole file, twice: 225 of ext4's 343 ms in the kernel's plain C.
 # With one of these loaded before all others it is a third of that. Absent, or no such CPU: nothing is lost.
 HASHES_FOR_SIGNATURES = ("sha256_ssse3", "sha512_ssse3", "sha2_ce", "sha256_arm64", "sha512_ce")
 
+INDEX_FILES = ("modules.dep", "modules.softdep", "modules.alias")
+READY = "modules.rootfall"
+
 _EEXIST, _ENODEV = 17, 19
 
 
 class Module(NamedTuple):
-    """A module of the image: its name with underscores, its file, and the names of those that must be there before."""
+    """A module of the image: its name with underscores, its file below that of modules.dep, and what must be there before."""
 
     name: str
     path: str
@@ -48,13 +52,13 @@ def module_name(path: str) -> str:
     return path[path.rfind("/") + 1 :].partition(".")[0].replace("-", "_")
 
 
-def parse_index(dep: str, softdep: str = "", alias: str = "", directory: str = "") -> Index:
+def parse_index(dep: str, softdep: str = "", alias: str = "") -> Index:
     """The texts of modules.dep, modules.softdep and modules.alias as records."""
     modules = {}
     for line in dep.splitlines():
         path, _, needs = line.partition(":")
         name = module_name(path)
-        modules[name] = Module(name, f"{directory}/{path}", tuple(module_name(each) for each in needs.split()))
+        modules[name] = Module(name, path, tuple(module_name(each) for each in needs.split()))
     aliases: dict[str, tuple[str, ...]] = {}
     patterns: list[tuple[str, str]] = []
     for line in alias.splitlines():
@@ -71,7 +75,7 @@ def parse_index(dep: str, softdep: str = "", alias: str = "", directory: str = "
             split = rest.index("post:") if "post:" in rest else len(rest)
             before[name] = tuple(each for each in rest[:split] if each != "pre:")
             after[name] = tuple(rest[split + 1 :])
-    return Index(modules, before, after, aliases, Patterns(patterns))
+    return Index(modules, before, after, aliases, collect(patterns))
 
 
 def resolve(index: Index, name: str) -> tuple[str, ...]:
@@ -115,23 +119,41 @@ def closure(index: Index, wanted: tuple[str, ...]) -> dict[str, tuple[str, ...]]
 
 
 def read_index(directory: str) -> Index:
-    """The index of /usr/lib/modules/VERSION. Raises FileNotFoundError when there is no modules.dep."""
+    """The index of /usr/lib/modules/VERSION, from its ready form where that matches. FileNotFoundError: no modules.dep."""
+    texts = _read_texts(directory)
+    try:
+        with open(f"{directory}/{READY}", "rb", buffering=0) as file:
+            plain = ready.unpack(file.read(), b"\0".join(texts))
+    except FileNotFoundError:
+        plain = None
+    if plain is None:
+        return parse_index(*(text.decode(errors="surrogateescape") for text in texts))
+    modules, before, after, aliases, patterns = plain
+    return Index({name: Module(*each) for name, each in modules.items()}, before, after, aliases, Patterns(*patterns))
+
+
+def _read_texts(directory: str) -> list[bytes]:
     texts = []
-    for name in ("modules.dep", "modules.softdep", "modules.alias"):
+    for name in INDEX_FILES:
         try:
-            with open(f"{directory}/{name}", encoding="utf-8", errors="surrogateescape") as file:
+            with open(f"{directory}/{name}", "rb", buffering=0) as file:
                 texts.append(file.read())
         except FileNotFoundError:
-            if name == "modules.dep":
+            if name == INDEX_FILES[0]:
                 raise
-            texts.append("")
-    return parse_index(texts[0], texts[1], texts[2], directory)
+            texts.append(b"")
+    return texts
 
 
-def insert(module: Module, parameters: str = "") -> str:
+def ready_index(texts: "Sequence[bytes]") -> bytes:
+    """The ready form of an index, from the texts of INDEX_FILES: what the builder puts beside them as READY."""
+    return ready.pack(b"\0".join(texts), parse_index(*(text.decode(errors="surrogateescape") for text in texts)))
+
+
+def insert(directory: str, module: Module, parameters: str = "") -> str:
     """Load one module; the outcome in words. Already loaded, or for hardware that is not there, is no failure."""
     try:
-        fd = os.open(module.path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(f"{directory}/{module.path}", os.O_RDONLY | os.O_CLOEXEC)
         try:
             libc.finit_module(fd, parameters)
         finally:
@@ -153,15 +175,22 @@ class Loader:
     """
 
     def __init__(
-        self, index: Index, timeline: Timeline, options: "Mapping[str, str]", blacklist: tuple[str, ...]
+        self, directory: str, timeline: Timeline, options: "Mapping[str, str]", blacklist: tuple[str, ...]
     ) -> None:
-        """`options` are parameters by module name; `blacklist` holds what `request_alias` must not load."""
-        self.index, self.finished = index, 0
+        """`directory` is /usr/lib/modules/VERSION; `options` are parameters by module name.
+
+        `blacklist` holds what hardware alone must not load. FileNotFoundError: no modules.dep there.
+        """
+        self.index, self.finished = read_index(directory), 0
+        self._directory = directory
+        self.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when a chain of `load_cheapest` ended
         self.failed: dict[str, str] = {}
         self._timeline, self._options, self._blacklist = timeline, options, frozenset(blacklist)
         self._missing: dict[str, int] = {}  # how many modules each requested one still waits for
         self._waiting: dict[str, list[str]] = {}  # who waits for each unfinished one
         self._asked: set[str] = set()  # modaliases: many devices of a machine have the same
+        self._chains: set[str] = set()  # the last modules of the chains that `load_cheapest` started
+        self._offered: dict[str, int] = {}  # modules for hardware that is there, not yet requested, and their bytes
         self._gates: list[tuple[set[str], _thread.LockType]] = []  # who waits in wait_for, and for what
         self._lock = _thread.allocate_lock()
 
@@ -182,11 +211,34 @@ class Loader:
             _thread.start_new_thread(self._run, (name,))
         return tuple(fresh)
 
-    def request_modalias(self, modalias: str) -> tuple[str, ...]:
-        """Start loading what the image has for a piece of hardware, as udevd's kmod builtin does on an event."""
-        names = self.index.patterns.look_up(modalias) if modalias not in self._asked else ()
-        self._asked.add(modalias)
-        return self.request(name for name in names if name not in self._blacklist and name not in self._missing)
+    def offer(self, modalias: str) -> None:
+        """Note the modules that the image has for a piece of hardware, for `load_cheapest`."""
+        if modalias not in self._asked:
+            self._asked.add(modalias)
+            for name in self.index.patterns.look_up(modalias):
+                if name not in self._blacklist and name not in self._missing:
+                    self._offered[name] = self._cost(name)
+
+    def load_cheapest(self) -> tuple[str, ...]:
+        """Start the chain of one module that was offered, the one with the fewest bytes to load; returns what is new.
+
+        Nothing is left, or half of the processors are busy with such chains: nothing is started. A module costs its bytes:
+        its signature is a hash over them. A disk behind a small driver is found, and the boot is over, while the large
+        ones that this root does not need, some of which wait seconds for their links, have not even been read.
+        """
+        if len(self._chains) >= max(1, len(os.sched_getaffinity(0)) // 2):
+            return ()
+        self._offered = {name: cost for name, cost in self._offered.items() if name not in self._missing}
+        if not self._offered:
+            return ()
+        name = min(self._offered, key=lambda each: (self._offered[each], each))
+        self._chains.add(name)
+        return self.request((name,))
+
+    def _cost(self, name: str) -> int:
+        """The bytes of a module and of all that it needs and that has not been requested."""
+        needs = (each for each in closure(self.index, (name,)) if each not in self._missing)
+        return sum(os.stat(f"{self._directory}/{self.index.modules[each].path}").st_size for each in needs)
 
     def wait_for(self, names: "Iterable[str]", timeout: float) -> bool:
         """Whether these modules are done with, loaded or not, within `timeout` seconds."""
@@ -208,7 +260,7 @@ class Loader:
         while name is not None:
             start = time.monotonic_ns()
             try:
-                outcome = insert(self.index.modules[name], self._options.get(name, ""))
+                outcome = insert(self._directory, self.index.modules[name], self._options.get(name, ""))
             except Exception as error:  # a thread must never die silently: the others wait for it
                 outcome = f"failed: {error!r}"
             self._timeline.add(f"module {name}", start, outcome)
@@ -225,6 +277,9 @@ class Loader:
                 if self._missing[each] == 0:
                     ready.append(each)
             self.finished += 1
+            if name in self._chains:
+                self._chains.discard(name)
+                os.eventfd_write(self.wake_fd, 1)
             for left, gate in self._gates:
                 if name in left:
                     left.discard(name)

@@ -47,21 +47,22 @@ def load_modules(step: plan.LoadModules, boot: Boot) -> str:
         return "modules: load: none asked for"
     release = os.uname().release
     try:
-        index = modules.read_index(f"{MODULES_DIRECTORY}/{release}")
+        directory = f"{MODULES_DIRECTORY}/{release}"
+        boot.loader = modules.Loader(directory, boot.timeline, dict(step.options), step.blacklist)
     except OSError as error:
         raise _no_modules(release) from error
-    boot.loader = modules.Loader(index, boot.timeline, dict(step.options), step.blacklist)
     boot.by_hardware = step.by_hardware
     started = [*boot.loader.request(step.names), *load_for_hardware(boot)]
-    return f"modules: load {' '.join(started)}: started"
+    return f"modules: load {' '.join(started) or 'none yet'}: started"
 
 
-def load_for_hardware(boot: Boot) -> list[str]:
-    """Coldplug: what the image has for the hardware that is there now."""
+def load_for_hardware(boot: Boot) -> tuple[str, ...]:
+    """Coldplug: look at the hardware that is there now, and start with what costs least."""
     if boot.loader is None or not boot.by_hardware:
-        return []
-    found = hardware.modaliases(boot.loader.index.patterns.buses)
-    return [name for modalias in found for name in boot.loader.request_modalias(modalias)]
+        return ()
+    for modalias in hardware.modaliases(boot.loader.index.patterns.buses):
+        boot.loader.offer(modalias)
+    return boot.loader.load_cheapest()
 
 
 def _no_modules(release: str) -> ModuleError:
@@ -75,10 +76,12 @@ def _no_modules(release: str) -> ModuleError:
 
 def find_root(step: plan.FindRoot, boot: Boot) -> str:
     """Listen, look, wait."""
-    buses = boot.loader.index.patterns.buses if boot.loader and boot.by_hardware else frozenset()
+    buses = boot.loader.index.patterns.buses if boot.loader and boot.by_hardware else ()
     monitor = Monitor(("block", *sorted(buses)))
     # Again, now that nothing can slip between: what came up while the monitor was not yet listening.
-    load_for_hardware(boot)
+    if boot.loader is not None and boot.by_hardware:
+        for modalias in hardware.modaliases(buses):
+            boot.loader.offer(modalias)
     boot.search = devices.Search(monitor, step.ref, boot.loader if boot.by_hardware else None)
     if step.delay:
         time.sleep(step.delay)

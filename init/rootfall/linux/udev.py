@@ -5,6 +5,8 @@ pyudev's modules import subprocess, threading and re for parts that PID 1 never 
 than pyudev itself. While pyudev is imported those three names hold small stand-ins (docs/adr/0003).
 """
 
+import os
+import select
 import sys
 
 TYPE_CHECKING = False
@@ -61,6 +63,15 @@ class Monitor:
     def present(self) -> "Iterator[Any]":
         """The block devices that are in sysfs now, as pyudev.Device."""
         return iter(self._context.list_devices(subsystem="block"))
+
+    def wait(self, timeout: float, others: "Iterable[int]" = ()) -> None:
+        """Return when there is an event, when one of the eventfds `others` was written, or after `timeout` seconds."""
+        poll = select.poll()
+        for fd in (self._monitor.fileno(), *others):
+            poll.register(fd, select.POLLIN)
+        for fd, _ in poll.poll(timeout * 1000):
+            if fd != self._monitor.fileno():
+                os.eventfd_read(fd)
 
     def poll(self, timeout: float | None) -> "Any":
         """The next uevent as pyudev.Device, or None when `timeout` seconds have passed (None: for ever)."""
