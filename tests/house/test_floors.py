@@ -13,11 +13,11 @@ FLOORS = (
     "main",
     "plan steps emergency",
     "devices hardware modules mounts new_root switch_root console timeline",
-    "cmdline config check schema yaml_tree device_ref modalias  linux linux.blkid linux.kernel linux.libc linux.signals "
+    "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
     "linux.standins linux.udev",
     "model errors record",
 )
-PURE = "cmdline config check schema yaml_tree device_ref modalias model errors record".split()
+PURE = "cmdline config check schema yaml_tree device_ref modalias ready model errors record".split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing.
 ALLOWED = {
     "init": {"rootfall"},
@@ -25,7 +25,7 @@ ALLOWED = {
     "build": {"rootfall", "rootfall_hooks", "rootfall_build", "rootfall_qemu"},
     "qemu": {"rootfall", "rootfall_qemu"},
 }
-OF_ROOTFALL = {"build": {*PURE, "plan"}, "qemu": {"errors"}}
+OF_ROOTFALL = {"build": {*PURE, "plan", "mounts"}, "qemu": {"errors"}}
 
 EVERY = {name: path for root in ROOTS for name, path in sources(root).items()}
 PID1 = sources("init")
