@@ -38,15 +38,18 @@ _EXCLUDES = (
 ).split()
 # Dropped after the analysis: PyInstaller insists on them, for codecs that are not in the image.
 _DROP = "_compat_pickle _py_abc _threading_local quopri stringprep optparse doctest unittest pdb bdb cmd code codeop".split()
+# The interpreter itself needs these before PyInstaller's importer is there; what else is in base_library.zip goes to the
+# PYZ archive, whose directory is read in C.
 _BASE_LIBRARY = tuple(
     f"{name}.pyc"
-    for name in (
-        "_collections_abc _weakrefset abc codecs collections/__init__ collections/abc copyreg encodings/__init__ "
-        "encodings/aliases encodings/ascii encodings/latin_1 encodings/utf_8 encodings/utf_16 encodings/utf_16_le "
-        "encodings/utf_16_be enum functools genericpath io keyword operator os posixpath re/__init__ re/_casefix "
-        "re/_compiler re/_constants re/_parser reprlib stat types warnings weakref"
-    ).split()
+    for name in "encodings/__init__ encodings/aliases encodings/ascii encodings/latin_1 encodings/utf_8".split()
 )
+# Of the standard library, for yaml and pyudev, and for Pythons that have these modules not frozen into the interpreter.
+_STANDARD_LIBRARY = (
+    "_collections_abc _weakrefset abc codecs collections collections.abc copyreg encodings.utf_16 encodings.utf_16_be "
+    "encodings.utf_16_le enum functools genericpath io keyword operator os posixpath re re._casefix re._compiler "
+    "re._constants re._parser reprlib stat types warnings weakref"
+).split()
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ def _run_pyinstaller(work: Path, slim: Path | None) -> None:
         "libraries": [str(path) for path in _libraries()],
         "libpython": str(slim) if slim else "",
         "base_library": _BASE_LIBRARY,
+        "standard_library": _STANDARD_LIBRARY,
     }
     environment = os.environ | {
         "ROOTFALL_FREEZE": json.dumps(settings),

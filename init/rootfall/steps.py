@@ -52,17 +52,8 @@ def load_modules(step: plan.LoadModules, boot: Boot) -> str:
     except OSError as error:
         raise _no_modules(release) from error
     boot.by_hardware = step.by_hardware
-    started = [*boot.loader.request(step.names), *load_for_hardware(boot)]
-    return f"modules: load {' '.join(started) or 'none yet'}: started"
-
-
-def load_for_hardware(boot: Boot) -> tuple[str, ...]:
-    """Coldplug: look at the hardware that is there now, and start with what costs least."""
-    if boot.loader is None or not boot.by_hardware:
-        return ()
-    for modalias in hardware.modaliases(boot.loader.index.patterns.buses):
-        boot.loader.offer(modalias)
-    return boot.loader.load_cheapest()
+    started = boot.loader.request(step.names)
+    return f"modules: load {' '.join(started) or 'by hardware'}: started"
 
 
 def _no_modules(release: str) -> ModuleError:
@@ -78,10 +69,11 @@ def find_root(step: plan.FindRoot, boot: Boot) -> str:
     """Listen, look, wait."""
     buses = boot.loader.index.patterns.buses if boot.loader and boot.by_hardware else ()
     monitor = Monitor(("block", *sorted(buses)))
-    # Again, now that nothing can slip between: what came up while the monitor was not yet listening.
+    # Coldplug, now that the monitor listens and nothing can slip between: the hardware that is there, cheapest first.
     if boot.loader is not None and boot.by_hardware:
         for modalias in hardware.modaliases(buses):
             boot.loader.offer(modalias)
+        boot.loader.load_cheapest()
     boot.search = devices.Search(monitor, step.ref, boot.loader if boot.by_hardware else None)
     if step.delay:
         time.sleep(step.delay)

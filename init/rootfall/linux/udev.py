@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """pyudev, imported for what a boot needs of it: the kernel's uevents and the block devices in sysfs (libudev).
 
-pyudev's modules import subprocess, threading and re for parts that PID 1 never calls; together they cost more
-than pyudev itself. While pyudev is imported those three names hold small stand-ins (docs/adr/0003).
+pyudev's modules import subprocess, threading and re for parts that PID 1 never calls, and functools and collections for
+three small things; together they cost more than pyudev itself. While pyudev is imported those names hold small stand-ins
+(docs/adr/0003).
 """
 
+import _collections_abc
+import _functools  # type: ignore[import-not-found]
 import os
 import select
 import sys
@@ -15,18 +18,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-# pyudev says `from threading import Thread` and so on: what it takes by name at import time.
-_TAKEN_BY_NAME = {
-    "subprocess": ("check_output",),  # for udev_version(), which asks udevadm
-    "threading": ("Thread",),  # the base class of MonitorObserver
-    "re": (),  # compiled in functions only: device ids and discovery
+# What pyudev takes of each module at import time, and what is enough of it.
+_TAKEN: "dict[str, dict[str, Any]]" = {
+    "subprocess": {"check_output": None},  # for udev_version(), which asks udevadm
+    "threading": {"Thread": object},  # the base class of MonitorObserver
+    "re": {},  # compiled in functions only: device ids and discovery
+    "functools": {"partial": _functools.partial, "wraps": lambda _wrapped: lambda function: function},
+    "collections": {"abc": _collections_abc},
+    "collections.abc": vars(_collections_abc),
 }
 
 
-def _stand_in(name: str, taken: tuple[str, ...]) -> "types.ModuleType":
+def _stand_in(name: str, taken: "dict[str, Any]") -> "types.ModuleType":
     module = type(sys)(name)
-    for each in taken:
-        setattr(module, each, type(each, (), {}))
+    vars(module).update(taken)
     return module
 
 
@@ -36,9 +41,7 @@ def load() -> "Any":
         import pyudev
 
         return pyudev
-    import collections.abc  # noqa: F401  # pyudev counts on one of the modules above to have imported it
-
-    absent = {name: taken for name, taken in _TAKEN_BY_NAME.items() if name not in sys.modules}
+    absent = {name: taken for name, taken in _TAKEN.items() if name not in sys.modules}
     sys.modules.update({name: _stand_in(name, taken) for name, taken in absent.items()})
     try:
         import pyudev
