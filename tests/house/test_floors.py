@@ -18,14 +18,15 @@ FLOORS = (
     "model errors record",
 )
 PURE = "cmdline config check schema yaml_tree device_ref modalias ready model errors record".split()
-# What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing.
+# What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
+# `mounts` it takes the table, of `modules` the index and its ready form.
 ALLOWED = {
     "init": {"rootfall"},
     "hooks": {"rootfall", "rootfall_hooks"},
     "build": {"rootfall", "rootfall_hooks", "rootfall_build", "rootfall_qemu"},
     "qemu": {"rootfall", "rootfall_qemu"},
 }
-OF_ROOTFALL = {"build": {*PURE, "plan", "mounts"}, "qemu": {"errors"}}
+OF_ROOTFALL = {"build": {*PURE, "plan", "mounts", "modules"}, "qemu": {"errors"}}
 
 EVERY = {name: path for root in ROOTS for name, path in sources(root).items()}
 PID1 = sources("init")
