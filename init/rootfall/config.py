@@ -64,10 +64,11 @@ def _decoded(text: bytes, path: str) -> str:
     if len(text) > LARGEST:
         message = "the file is larger than 1 MiB, and a configuration is a few lines: is this the right file?"
         raise ConfigError(path, (Problem(0, 0, "", message),))
+    text = text.removeprefix(b"\xef\xbb\xbf")  # a byte order mark; the frozen program has no codec utf-8-sig
     try:
-        return text.decode("utf-8-sig")
+        return text.decode("utf-8")
     except UnicodeDecodeError as error:
-        before = text[: error.start].decode("utf-8-sig", "replace")
+        before = text[: error.start].decode("utf-8", "replace")
         place = (before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
         kind = (
             "UTF-16" if text[:2] in (b"\xff\xfe", b"\xfe\xff") else f"something else (byte 0x{text[error.start]:02x})"

@@ -18,6 +18,8 @@ class Log:
         """Open /dev/kmsg: the archive's own node works before devtmpfs is mounted."""
         try:
             self._fd = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC)
+            while self._fd <= 2:  # the kernel had no console for us: those three are kept for one
+                self._fd = os.dup(self._fd)
         except OSError:
             self._fd = -1
 
@@ -76,6 +78,8 @@ def reopen_console() -> None:
             os.dup2(fd, standard)
         if fd > 2:
             os.close(fd)
+        else:
+            os.set_inheritable(fd, True)  # dup2(2) on itself changes nothing
         return
 
 

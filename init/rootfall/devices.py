@@ -27,6 +27,8 @@ _PULSE = 1.0  # seconds between two looks at the clock while nothing happens
 _QUIET = 2.0  # seconds without an event after which it is asked whether anything can still come
 _RAM_AND_FLOPPY = (1, 2)  # majors (Documentation/admin-guide/devices.txt): never a root that has to be looked for
 
+_ENOBUFS = 105
+
 
 class BlockDevice(NamedTuple):
     """A block device: its node, "major:minor", size in bytes, and libblkid's tags (empty: nothing known on it)."""
@@ -57,12 +59,20 @@ def normalize(ref: DeviceRef) -> DeviceRef:
     """/dev/disk/by-uuid/X is UUID=X: those links are udevd's. Escapes of the links' names are undone."""
     directory, _, name = ref.value.rpartition("/")
     if ref.kind == "PATH" and directory.startswith("/dev/disk/") and directory[10:] in _BY:
-        plain, rest = b"", os.fsencode(name)
-        while b"\\x" in rest:
-            head, _, rest = rest.partition(b"\\x")
-            plain, rest = plain + head + bytes([int(rest[:2], 16)]), rest[2:]
-        return DeviceRef(_BY[directory[10:]], os.fsdecode(plain + rest), ref.partnroff)
+        try:
+            return DeviceRef(_BY[directory[10:]], _unescape(name), ref.partnroff)
+        except ValueError:
+            return ref  # no link that udevd would make
     return ref
+
+
+def _unescape(name: str) -> str:
+    """udevd writes what a file name should not hold as \\xNN."""
+    plain, rest = b"", os.fsencode(name)
+    while b"\\x" in rest:
+        head, _, rest = rest.partition(b"\\x")
+        plain, rest = plain + head + bytes([int(rest[:2], 16)]), rest[2:]
+    return os.fsdecode(plain + rest)
 
 
 def matches(ref: DeviceRef, device: BlockDevice) -> bool:
@@ -107,7 +117,11 @@ class Search:
         self._events = self._said = 0
 
     def present(self) -> BlockDevice | None:
-        """Look at the devices that are there now."""
+        """Coldplug: look at the hardware and the block devices that are there now."""
+        if self._loader is not None:
+            for modalias in hardware.modaliases(self._loader.index.patterns.buses):
+                self._loader.offer(modalias)
+            self._loader.load_cheapest()
         for device in self._monitor.present():
             self._look_at(device)
         return self._answer()
@@ -140,9 +154,15 @@ class Search:
     def _take(self, seconds: float) -> None:
         """Take all uevents that there are; when there is none, load the next driver, and wait for what comes of it."""
         before = self._events
-        while (device := self._monitor.poll(0)) is not None:
-            self._events += 1
-            self._handle(device)
+        try:
+            while (device := self._monitor.poll(0)) is not None:
+                self._events += 1
+                self._handle(device)
+        except OSError as error:
+            if error.errno != _ENOBUFS:
+                raise
+            self._events += 1  # more uevents than the socket holds: some were lost (netlink(7)), so look at everything
+            self.present()
         if self._events == before:
             if self._loader is not None:
                 self._loader.load_cheapest()

@@ -9,10 +9,11 @@ import sys
 import time
 
 from rootfall import hardware
+from rootfall.cmdline import Cmdline, init_environment
 from rootfall.errors import RootfallError
 from rootfall.linux import libc, signals
-from rootfall.model import Config, OnFailure
-from rootfall.plan import FindRoot, Plan
+from rootfall.model import OnFailure
+from rootfall.plan import NEW_ROOT, FindRoot, Plan
 from rootfall.steps import Boot
 
 TYPE_CHECKING = False
@@ -30,7 +31,7 @@ class Stage:
 
     def __init__(self) -> None:
         """Nothing is decided."""
-        self.config: Config | None = None
+        self.on_failure = OnFailure()
         self.plan: Plan | None = None
         self.irreversible = False
 
@@ -45,11 +46,10 @@ def give_up(error: BaseException, boot: Boot, stage: Stage) -> "NoReturn":
     for line in lines:
         boot.log.line(7, f"report: {line}")  # below the console's level: it has been printed there already
     _write("/run/rootfall/report.txt", "\n".join(lines) + "\n")
-    on_failure = stage.config.boot.on_failure if stage.config else OnFailure()
     try:
-        act(on_failure, lines, boot, stage)
+        act(stage.on_failure, lines, boot, stage)
     except BaseException as second:
-        say([f"cannot {on_failure.action}: {second!r}"])
+        say([f"cannot {stage.on_failure.action}: {second!r}"])
     stand_still()
 
 
@@ -66,7 +66,7 @@ def report(error: BaseException, boot: Boot, stage: Stage) -> list[str]:
     else:
         facts += [("failed", f"internal error: {error!r}"), ("at", _where(error.__traceback__))]
     failed = boot.loader.failed if boot.loader else {}
-    facts += [("module", f"{name} {outcome}") for name, outcome in failed.items()]
+    facts += [("module", f"{name} {outcome}") for name, outcome in tuple(failed.items())]  # threads may still add to it
     if boot.device is None:
         facts += [("no driver", f"for {d.bus} {d.name} in this image: {d.modalias}") for d in hardware.unclaimed()[:6]]
     facts += [("kernel", line) for line in _kernel_complaints()]
@@ -111,7 +111,7 @@ def _kernel_complaints() -> list[str]:
             head, _, text = os.read(fd, 8192).decode(errors="replace").partition(";")
             level = int(head.split(",")[0])
             if level < 8 and level & 7 <= 4 and "rootfall:" not in text:  # facility 0: the kernel itself
-                found.append(text.splitlines()[0])
+                found.append(text.partition("\n")[0])
     except (OSError, ValueError):
         pass  # EAGAIN: the end of the log
     finally:
@@ -129,19 +129,31 @@ def _write(path: str, text: str) -> None:
 
 
 def _wrap(head: str, text: str) -> list[str]:
+    """Lines of at most 76 columns; what has no glyph becomes `?`, for a label may hold a terminal's commands."""
     lines, line = [], head
     for word in text.split():
-        if len(line) + len(word) > _WIDTH - 1 and line.strip() and line != head:
+        plain = "".join(c if c.isprintable() else "?" for c in word)
+        if columns(line) + columns(plain) > _WIDTH and line.strip() and line != head:
             lines.append(line.rstrip())
             line = " " * len(head)
-        line += word + " "
+        for character in plain:
+            if columns(line) + columns(character) > _WIDTH:
+                lines.append(line)
+                line = " " * len(head)
+            line += character
+        line += " "
     return [*lines, line.rstrip()]
+
+
+def columns(text: str) -> int:
+    """How wide a terminal prints it, at most: East Asian characters, which begin at U+1100, take two."""
+    return sum(2 if character >= "\u1100" else 1 for character in text)
 
 
 def say(lines: list[str]) -> None:
     """Print on the console; a console that is gone is no reason to fail."""
     try:
-        os.write(2, ("\r\n".join(lines) + "\r\n").encode(errors="replace"))
+        os.write(2, ("\n".join(lines) + "\n").encode(errors="replace"))
     except OSError:
         pass
 
@@ -177,12 +189,16 @@ def talk(lines: list[str], boot: Boot, stage: Stage) -> None:
             pending += data
         line, _, pending = pending.replace(b"\r", b"\n").partition(b"\n")
         word = line.decode(errors="replace").strip()
-        if word:
+        try:
             _obey(word, lines, boot, stage)
+        except OSError as error:  # the next word may have more luck
+            say([f"{word}: {error}"])
 
 
 def _obey(word: str, lines: list[str], boot: Boot, stage: Stage) -> None:
     match word:
+        case "":
+            pass
         case "report":
             say(lines)
         case "devices":
@@ -192,7 +208,7 @@ def _obey(word: str, lines: list[str], boot: Boot, stage: Stage) -> None:
         case "log":
             say([f"{s.end / 1e9:9.3f} s  {s.name}: {s.detail}" for s in boot.timeline.spans])
         case "retry" if not stage.irreversible:
-            os.execv("/init", sys.argv)
+            _try_again()
         case "sh" if os.path.exists("/bin/sh"):
             _shell()
         case "reboot" | "poweroff" | "halt":
@@ -201,10 +217,20 @@ def _obey(word: str, lines: list[str], boot: Boot, stage: Stage) -> None:
             say([f"{word}: not to be had here; type one of: {_HELP}"])
 
 
+def _try_again() -> None:
+    """From the start, as the kernel would: a root that is mounted twice would be EBUSY."""
+    try:
+        libc.umount2(NEW_ROOT, libc.MNT_DETACH)
+    except OSError:
+        pass  # the boot did not come that far
+    os.execve("/init", sys.argv, init_environment(os.environ, Cmdline()))
+
+
 def _shell() -> None:
     pid = os.fork()
     if pid == 0:
         try:
+            signals.reset()
             os.setsid()
             os.execv("/bin/sh", ["sh", "-i"])
         finally:
@@ -217,4 +243,7 @@ def stand_still() -> "NoReturn":
     """PID 1 must not exit: reap what ends, for ever."""
     say(["rootfall: nothing more can be done; this machine stands still"])
     while True:
-        signals.pause()
+        try:
+            os.wait()
+        except OSError:  # no children, and nobody who could make any
+            signals.pause()

@@ -71,9 +71,14 @@ def unclaimed() -> tuple[Unclaimed, ...]:
 
 
 def _may_be_storage(bus: str, modalias: str) -> bool:
-    """By class: PCI mass storage (01), USB (0c03) and SD (0805) hosts; virtio's PCI vendor; USB mass storage (08)."""
+    """By class: PCI mass storage (01), USB (0c03) and SD (0805) hosts; USB mass storage (08).
+
+    Any virtio device on PCI: what it is shows only when virtio_pci has it.
+    """
     if bus == "pci":
         return modalias.startswith("pci:v00001AF4d") or any(c in modalias for c in ("bc01sc", "bc0Csc03", "bc08sc05"))
+    if bus == "virtio":
+        return modalias.startswith(("virtio:d00000002", "virtio:d00000008"))  # block, SCSI
     return "ic08" in modalias if bus == "usb" else True
 
 

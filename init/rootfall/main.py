@@ -24,6 +24,7 @@ def main() -> None:
     """Boot this machine; as any other process than PID 1, say what this program is."""
     if os.getpid() != 1:
         sys.exit("rootfall: this is the frozen PID 1 of an initramfs; the command line is `rootfall` of the builder")
+    signals.reset()  # a KeyboardInterrupt in the emergency would be PID 1's end; the default action spares PID 1
     timeline, log = Timeline(), console.Log()
     this = steps.Boot(log, timeline)
     stage = emergency.Stage()
@@ -47,9 +48,11 @@ def boot(this: steps.Boot, stage: emergency.Stage) -> None:
     parameters = cmdline.parse(read_text("/proc/cmdline"))
     for warning in parameters.warnings:
         this.log.warning(f"cmdline: {warning}")
-    stage.config = cmdline.override(read_config(), parameters)
-    stage.plan = plan.make_plan(stage.config)
-    this.timeline.add("make the plan", start)
+    stage.on_failure = cmdline.on_failure(stage.on_failure, parameters)  # holds even if the configuration is broken
+    written, form = read_config()
+    stage.on_failure = cmdline.on_failure(written.boot.on_failure, parameters)
+    stage.plan = plan.make_plan(cmdline.override(written, parameters))
+    this.timeline.add("make the plan", start, form)
 
     # Do it, step by step: modules, device, mount.
     for step in stage.plan.steps:
@@ -90,8 +93,8 @@ def read_text(path: str) -> str:
         return file.read()
 
 
-def read_config() -> Config:
-    """The image's configuration: the ready form where it matches, as a .pyc is used, else the YAML itself."""
+def read_config() -> tuple[Config, str]:
+    """The image's configuration and what it was read from: "ready", as a .pyc is used, if that matches, else "YAML"."""
     with open(CONFIG, "rb", buffering=0) as file:
         text = file.read()
     try:
@@ -99,7 +102,7 @@ def read_config() -> Config:
             ready = config.read_ready(file.read(), text)
     except FileNotFoundError:
         ready = None
-    return ready if ready is not None else config.parse(text, CONFIG)
+    return (ready, "ready") if ready is not None else (config.parse(text, CONFIG), "YAML")
 
 
 def write_timeline(timeline: Timeline) -> None:

@@ -66,15 +66,19 @@ def parse_index(dep: str, softdep: str = "", alias: str = "") -> Index:
         if word == "alias" and "*" in pattern:
             patterns.append((pattern, name))
         elif word == "alias":
-            aliases[pattern] = (*aliases.get(pattern, ()), name)
-    before, after = {}, {}
+            aliases[pattern] = (*aliases.get(pattern, ()), name.replace("-", "_"))
+    before: dict[str, tuple[str, ...]] = {}
+    after: dict[str, tuple[str, ...]] = {}
     for line in softdep.splitlines():
         words = line.replace("post:", " post: ").replace("pre:", " pre: ").split()
         if len(words) > 2 and words[0] == "softdep":
-            name, rest = words[1].replace("-", "_"), words[2:]
-            split = rest.index("post:") if "post:" in rest else len(rest)
-            before[name] = tuple(each for each in rest[:split] if each != "pre:")
-            after[name] = tuple(rest[split + 1 :])
+            side = before
+            for each in words[2:]:
+                if each in ("pre:", "post:"):
+                    side = before if each == "pre:" else after
+                else:  # a module may have several lines
+                    name = words[1].replace("-", "_")
+                    side[name] = (*side.get(name, ()), each)
     return Index(modules, before, after, aliases, collect(patterns))
 
 
@@ -208,7 +212,7 @@ class Loader:
                     self._waiting[each].append(name)
             ready = [name for name in fresh if self._missing[name] == 0]
         for name in ready:
-            _thread.start_new_thread(self._run, (name,))
+            self._start(name)
         return tuple(fresh)
 
     def offer(self, modalias: str) -> None:
@@ -232,8 +236,11 @@ class Loader:
         if not self._offered:
             return ()
         name = min(self._offered, key=lambda each: (self._offered[each], each))
-        self._chains.add(name)
-        return self.request((name,))
+        self._chains.add(name)  # before it can end
+        fresh = self.request((name,))
+        if not fresh:
+            self._chains.discard(name)
+        return fresh
 
     def _cost(self, name: str) -> int:
         """The bytes of a module and of all that it needs and that has not been requested."""
@@ -255,6 +262,12 @@ class Loader:
     def pending(self) -> tuple[str, ...]:
         """The modules that are being loaded or wait for others."""
         return tuple(self._waiting)
+
+    def _start(self, name: str) -> None:
+        try:
+            _thread.start_new_thread(self._run, (name,))
+        except RuntimeError:  # the kernel gives no more threads: load it here
+            self._run(name)
 
     def _run(self, name: str | None) -> None:
         while name is not None:
@@ -286,5 +299,5 @@ class Loader:
                     if not left:
                         gate.release()
         for each in ready[1:]:
-            _thread.start_new_thread(self._run, (each,))
+            self._start(each)
         return ready[0] if ready else None

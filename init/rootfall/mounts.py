@@ -43,7 +43,10 @@ _OPTION_FLAGS = {
     "silent": libc.MS_SILENT,
 }
 # Words of fstab(5) that are the kernel's default, or none of its business.
-_NO_FLAG = frozenset("rw suid dev exec async defaults atime diratime nolazytime auto noauto nofail user nouser".split())
+_NO_FLAG = frozenset(
+    "rw suid dev exec async defaults atime diratime nolazytime norelatime nostrictatime nomand loud "
+    "symfollow auto noauto nofail user nouser users nousers owner noowner group nogroup _netdev".split()
+)
 
 
 def parse_options(options: tuple[str, ...]) -> tuple[int, str]:

@@ -28,6 +28,9 @@ _MACHINES = {
 # A 64-bit kernel that runs its 32-bit predecessor's programs too (CONFIG_IA32_EMULATION, CONFIG_COMPAT).
 _ALSO_RUNS = {62: (3,), 183: (40,), 21: (20,)}
 _PT_INTERP = 3
+# What a damaged header may say is believed up to the kernel's own limits (fs/binfmt_elf.c load_elf_phdrs).
+_LARGEST_TABLE, _PATH_MAX, _FAR = 65536, 4096, 1 << 62
+_ST_NOEXEC = 8  # statvfs(3)
 
 
 class Elf(NamedTuple):
@@ -75,8 +78,8 @@ def read_elf(path: str) -> Elf | None:
         machine = number(head, 18, 2)
         offset = number(head, 32, 8) if wide else number(head, 28, 4)
         size, count = (number(head, 54, 2), number(head, 56, 2)) if wide else (number(head, 42, 2), number(head, 44, 2))
-        file.seek(offset)
-        table = file.read(size * count)
+        file.seek(min(offset, _FAR))
+        table = file.read(min(size * count, _LARGEST_TABLE))
         for at in range(0, len(table), size or 1):
             if number(table, at, 4) == _PT_INTERP:
                 start, length = (
@@ -84,8 +87,9 @@ def read_elf(path: str) -> Elf | None:
                     if wide
                     else (number(table, at + 4, 4), number(table, at + 16, 4))
                 )
-                file.seek(start)
-                return Elf(machine, file.read(length).rstrip(b"\0").decode(errors="surrogateescape"))
+                file.seek(min(start, _FAR))
+                name = file.read(min(length, _PATH_MAX)).partition(b"\0")[0]
+                return Elf(machine, name.decode(errors="surrogateescape"))
     return Elf(machine, "")
 
 
@@ -101,6 +105,8 @@ def check(root: str, init: str, own: Elf | None) -> str:
     if not status.st_mode & 0o111:
         return f"{init} is not executable (mode {status.st_mode & 0o7777:04o})"
     try:
+        if os.statvfs(path).f_flag & _ST_NOEXEC:
+            return f"{init} is on a file system that is mounted noexec"
         return _check_program(root, init, path, own)
     except OSError as error:
         return f"{init} cannot be read: {error.strerror}"
@@ -122,7 +128,7 @@ def _check_program(root: str, init: str, path: str, own: Elf | None) -> str:
             return f"{init} is a program for {theirs}, this machine is {ours}"
         return _check_interpreter(root, init, elf.interpreter)
     with open(path, "rb", buffering=0) as file:
-        line = file.read(256).split(b"\n")[0]
+        line = file.read(256).split(b"\n")[0].partition(b"\0")[0]
     if line[:2] != b"#!":
         return f"{init} is neither an ELF program nor a #! script"
     words = line[2:].decode(errors="surrogateescape").split()

@@ -4,7 +4,7 @@
 import os
 import time
 
-from rootfall import devices, hardware, modules, mounts, plan
+from rootfall import devices, modules, mounts, plan
 from rootfall.console import Log
 from rootfall.devices import BlockDevice
 from rootfall.errors import DeviceError, ModuleError
@@ -12,6 +12,7 @@ from rootfall.linux.udev import Monitor
 from rootfall.timeline import Timeline
 
 MODULES_DIRECTORY = "/usr/lib/modules"
+_CONTENTS = {"": "nothing known", "ambivalent": "traces of more than one file system"}
 _LOADING_LIMIT = 120.0  # seconds; a module that takes longer hangs in the kernel
 
 
@@ -69,11 +70,6 @@ def find_root(step: plan.FindRoot, boot: Boot) -> str:
     """Listen, look, wait."""
     buses = boot.loader.index.patterns.buses if boot.loader and boot.by_hardware else ()
     monitor = Monitor(("block", *sorted(buses)))
-    # Coldplug, now that the monitor listens and nothing can slip between: the hardware that is there, cheapest first.
-    if boot.loader is not None and boot.by_hardware:
-        for modalias in hardware.modaliases(buses):
-            boot.loader.offer(modalias)
-        boot.loader.load_cheapest()
     boot.search = devices.Search(monitor, step.ref, boot.loader if boot.by_hardware else None)
     if step.delay:
         time.sleep(step.delay)
@@ -86,10 +82,10 @@ def mount_root(step: plan.MountRoot, boot: Boot) -> str:
     device = boot.device
     assert device is not None, "FindRoot comes before MountRoot in every plan"
     found = device.tags.get("TYPE", "")
-    fstypes = step.fstypes or ((found,) if found and device.tags.get("USAGE", "filesystem") == "filesystem" else ())
+    fstypes = step.fstypes or ((found,) if device.tags.get("USAGE") == "filesystem" else ())
     if not fstypes:
         hint = "give rootfstype= (or boot.root.fstype) if it is a file system that libblkid does not know"
-        raise DeviceError("mount the root", device.node, seen=f"it holds {found or 'nothing known'}", hint=hint)
+        raise DeviceError("mount the root", device.node, seen=f"it holds {_CONTENTS.get(found, found)}", hint=hint)
     if boot.loader is not None:
         boot.loader.request(f"fs-{each}" for each in fstypes)
         # All of them: a driver that is still being loaded must not be cut short by the hand-over.

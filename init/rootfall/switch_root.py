@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _EINVAL, _ENOSYS, _EXDEV = 22, 38, 18
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class MountPoint(NamedTuple):
@@ -106,33 +107,45 @@ def switch(kernel: Kernel, new_root: str) -> str:
 def delete_contents(directory: int) -> int:
     """Delete all below an open directory, on its own mount only; what cannot be deleted stays, the rest goes.
 
-    Returns how many entries were deleted. Leaves `directory` open. No recursion: depth costs descriptors, not stack.
+    Returns how many entries were deleted. Leaves `directory` open. Holds two descriptors at any depth, and does not recurse.
     """
-    device, deleted = os.fstat(directory).st_dev, 0
-    stack = [(directory, "", _entries(directory))]
-    while stack:
-        fd, name, entries = stack[-1]
-        if not entries:
-            stack.pop()
-            if stack:
-                os.close(fd)
-                deleted += _try(os.rmdir, name, stack[-1][0])
-            continue
-        entry, is_directory = entries.pop()
-        if not is_directory:
-            deleted += _try(os.unlink, entry, fd)
-            continue
-        try:
-            below = _open_on_same_mount(fd, entry, device)
-            stack.append((below, entry, _entries(below)))
-        except OSError:
-            continue  # another mount, or no descriptor left: it stays
+    device, deleted, here = os.fstat(directory).st_dev, 0, directory
+    path = [("", _entries(directory))]
+    while path:
+        name, entries = path[-1]
+        if entries:
+            entry, is_directory = entries.pop()
+            if not is_directory:
+                deleted += _try(os.unlink, entry, here)
+                continue
+            try:
+                below = _open_on_same_mount(here, entry, device)
+            except OSError:
+                continue  # another mount: it stays
+            path.append((entry, _entries(below)))
+            here = _leave(here, directory, below)
+        else:
+            path.pop()
+            if path:
+                # Nobody else moves directories here: ".." is where we came from.
+                above = directory if len(path) == 1 else os.open("..", _DIRECTORY, dir_fd=here)
+                here = _leave(here, directory, above)
+                deleted += _try(os.rmdir, name, here)
     return deleted
 
 
+def _leave(here: int, top: int, there: int) -> int:
+    if here != top:
+        os.close(here)
+    return there
+
+
 def _entries(fd: int) -> list[tuple[str, bool]]:
-    with os.scandir(fd) as listing:
-        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing]
+    try:
+        with os.scandir(fd) as listing:
+            return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing]
+    except OSError:
+        return []  # then its rmdir fails, and it stays
 
 
 def _try(act: "Callable[..., None]", name: str, fd: int) -> int:
@@ -146,13 +159,12 @@ def _try(act: "Callable[..., None]", name: str, fd: int) -> int:
 
 def _open_on_same_mount(parent: int, name: str, device: int) -> int:
     """Open a subdirectory that is no symbolic link and no mount point, not even a bind mount of the same file system."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return libc.openat2(parent, name, flags, libc.RESOLVE_NO_XDEV | libc.RESOLVE_NO_SYMLINKS)
+        return libc.openat2(parent, name, _DIRECTORY, libc.RESOLVE_NO_XDEV | libc.RESOLVE_NO_SYMLINKS)
     except OSError as error:
         if error.errno != _ENOSYS:
             raise
-    fd = os.open(name, flags, dir_fd=parent)  # before Linux 5.6
+    fd = os.open(name, _DIRECTORY, dir_fd=parent)  # before Linux 5.6
     if os.fstat(fd).st_dev != device:
         os.close(fd)
         raise OSError(_EXDEV, os.strerror(_EXDEV), name)

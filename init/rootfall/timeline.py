@@ -40,7 +40,7 @@ class Timeline:
 
 
 def quote(text: str) -> str:
-    """A JSON string (RFC 8259); lone surrogates, the undecodable bytes of names, become U+FFFD."""
+    """A JSON string (RFC 8259); lone surrogates, the undecodable bytes of names, become `?`."""
     text = text.replace("\\", "\\\\").replace('"', '\\"')
     safe = "".join(c if c >= " " else f"\\u{ord(c):04x}" for c in text)
     return '"' + safe.encode(errors="replace").decode() + '"'

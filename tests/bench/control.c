@@ -62,6 +62,12 @@ static void mount_api(void)
 	    mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755"))
 		die("mount", "the API file systems");
 	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+
+	/* The kernel opened the initramfs's own node for us: kept open, it would pin a detached initramfs in memory. */
+	int console = open("/dev/console", O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+	for (int fd = 0; console >= 0 && fd < 3; fd++)
+		dup2(console, fd);
 }
 
 static void slurp(const char *path)

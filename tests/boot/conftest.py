@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""A machine whose PID 1 obeys the console: tiny_init.c in an archive written here, in the kernel's own format."""
+"""What the boot tests share: places, images, disks and whole boots, each made once in a run of several workers.
 
+And a machine whose PID 1 obeys the console: tiny_init.c in an archive written here, in the kernel's own format.
+"""
+
+import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -8,7 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rootfall_qemu.cache import made_once
 from rootfall_qemu.machine import Machine
+from tests.bench import control
+from tests.boot import booted, images, roots
+from tests.guest.report import Witness, parse
 
 if TYPE_CHECKING:
     from rootfall_qemu.debian import DebianKernel
@@ -65,3 +73,64 @@ def tiny_image(
 def tiny_machine(kernel: "DebianKernel", tiny_image: Callable[..., Path]) -> Machine:
     """A machine that says `rootfall: tiny init` and then does as it is told: off, reboot or die."""
     return Machine(kernel.image, tiny_image(), append="quiet", memory=256)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that all workers of this run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    place.mkdir(exist_ok=True)
+    return place
+
+
+@pytest.fixture(scope="session")
+def image(shared: Path) -> Callable[..., Path]:
+    """`image(kernel, config)` is the image of that configuration, or of the plain one."""
+    return lambda kernel, config=images.PLAIN: images.built(shared, kernel, config)
+
+
+@pytest.fixture(scope="session")
+def control_image(shared: Path) -> Callable[..., Path]:
+    """`control_image(kernel)` is the C control with the modules of the plain image."""
+
+    def make(kernel: "DebianKernel") -> Path:
+        def build(place: Path) -> dict[str, object]:
+            control.build_control_image(kernel, control.MODULES, "zstd", place / "control.img")
+            return {"kernel": kernel.version}
+
+        return made_once(shared / f"control-{kernel.version}", build) / "control.img"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def witness_root(shared: Path) -> Path:
+    """A disk on which the witness is /sbin/init, and /sbin/other through a link."""
+    return roots.disk(shared, "witness", roots.witness)
+
+
+@pytest.fixture
+def witnessed(
+    boot: Callable[[Machine], booted.Booted], image: Callable[..., Path], witness_root: Path
+) -> Callable[..., Witness]:
+    """`witnessed(kernel, append)` boots the plain image, or `initrd`, to the witness: what that saw."""
+
+    def run(kernel: "DebianKernel", append: str, initrd: Path | None = None) -> Witness:
+        append = f"console=ttyS0 quiet panic=-1 {append}"
+        machine = Machine(kernel.image, initrd or image(kernel), append, disks=booted.snapshots(witness_root))
+        return parse(boot(machine).console)
+
+    return run
+
+
+@pytest.fixture
+def boot(shared: Path, request: pytest.FixtureRequest) -> Callable[[Machine], booted.Booted]:
+    """`boot(machine)` is the record of its whole life; a test that fails shows the console."""
+
+    def run(machine: Machine) -> booted.Booted:
+        record = booted.boot_once(shared, machine)
+        request.node.add_report_section("call", "console", record.console)
+        return record
+
+    return run

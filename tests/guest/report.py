@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # In KiB. Reclaimable is MemAvailable and the per-CPU free pages: two boots of the same thing agree in it.
-MEMORY = ("Reclaimable", "MemAvailable", "MemFree", "Shmem", "Slab", "MemTotal")
+MEMORY = ("Reclaimable", "MemAvailable", "MemFree", "Shmem", "Slab", "VmallocUsed", "MemTotal")
 
 
 @dataclass(frozen=True)

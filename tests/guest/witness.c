@@ -223,8 +223,8 @@ static void command(const char *path, const char *value)
  */
 static void memory(void)
 {
-	static const char *const fields[] = { "MemAvailable:", "MemFree:", "Shmem:", "Slab:", "MemTotal:" };
-	long long best[COUNT(fields)] = { -1, -1, -1, -1, -1 };
+	static const char *const fields[] = { "MemAvailable:", "MemFree:", "Shmem:", "Slab:", "VmallocUsed:", "MemTotal:" };
+	long long best[COUNT(fields)] = { -1, -1, -1, -1, -1, -1 };
 	const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
 	long long most = -1;
 	int idle = 0;

@@ -21,6 +21,7 @@ _TAGS = {
 _SUBLKS_LABEL, _SUBLKS_UUID, _SUBLKS_TYPE, _SUBLKS_USAGE = 1 << 1, 1 << 3, 1 << 5, 1 << 7
 _PARTS_ENTRY_DETAILS = 1 << 2
 _AMBIVALENT, _NOTHING = -2, 1
+_EIO = 5
 
 
 def _library() -> ctypes.CDLL:
@@ -40,11 +41,16 @@ def probe(path: str) -> dict[str, str]:
     pointer = ctypes.c_void_p(library.blkid_new_probe())
     try:
         if library.blkid_probe_set_device(pointer, fd, ctypes.c_int64(0), ctypes.c_int64(0)) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+            raise _error(path)
         return _read_tags(library, pointer, path)
     finally:
         library.blkid_free_probe(pointer)
         os.close(fd)
+
+
+def _error(path: str) -> OSError:
+    errno = ctypes.get_errno() or _EIO  # libblkid does not always say
+    return OSError(errno, os.strerror(errno), path)
 
 
 def _read_tags(library: ctypes.CDLL, pointer: ctypes.c_void_p, path: str) -> dict[str, str]:
@@ -57,7 +63,7 @@ def _read_tags(library: ctypes.CDLL, pointer: ctypes.c_void_p, path: str) -> dic
     if answer == _AMBIVALENT:
         return {"TYPE": "ambivalent"}
     if answer not in (0, _NOTHING):
-        raise OSError(ctypes.get_errno() or 5, os.strerror(ctypes.get_errno() or 5), path)
+        raise _error(path)
     tags = {}
     value = ctypes.c_char_p()
     for name, tag in _TAGS.items():

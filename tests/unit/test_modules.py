@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: MIT
+"""Which modules, in what order; and that threads load them in that order, side by side where they may."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rootfall import modules
+from rootfall.linux import libc
+from rootfall.timeline import Timeline
+
+LIMIT = 20.0  # seconds; nothing here takes one
+
+DEP = """\
+kernel/fs/ext4/ext4.ko: kernel/fs/jbd2/jbd2.ko kernel/fs/mbcache.ko kernel/lib/crc16.ko
+kernel/fs/jbd2/jbd2.ko:
+kernel/fs/mbcache.ko:
+kernel/lib/crc16.ko:
+kernel/drivers/virtio/virtio-pci.ko: kernel/drivers/virtio/virtio.ko
+kernel/drivers/virtio/virtio.ko:
+kernel/arch/crc32c-intel.ko:
+kernel/arch/crc32c_generic.ko:
+kernel/arch/sha256-ssse3.ko:
+kernel/a.ko:
+kernel/b.ko:
+"""
+SOFTDEP = """\
+# a comment
+softdep ext4 pre: crc32c
+softdep a pre: b
+softdep b pre: a post: virtio-pci
+softdep a post: crc16
+softdep empty
+"""
+ALIAS = """\
+alias crc32c crc32c_generic
+alias crc32c crc32c-intel
+alias fs-ext4 ext4
+alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci
+alias gone not-in-the-image
+"""
+
+
+def index() -> modules.Index:
+    return modules.parse_index(DEP, SOFTDEP, ALIAS, "/lib/modules/6")
+
+
+def test_files_and_names_are_read_with_underscores() -> None:
+    module = index().modules["virtio_pci"]
+    assert module == ("virtio_pci", "/lib/modules/6/kernel/drivers/virtio/virtio-pci.ko", ("virtio",))
+
+
+def test_several_softdep_lines_of_a_module_add_up() -> None:
+    found = modules.parse_index("", "softdep a pre: x y post: z\nsoftdep a post: w\nsoftdep a pre: v\n")
+    assert found.before["a"] == ("x", "y", "v")
+    assert found.after["a"] == ("z", "w")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("virtio-pci", ("virtio_pci",)),
+        ("crc32c", ("crc32c_generic", "crc32c_intel")),
+        ("fs-ext4", ("ext4",)),
+        ("gone", ()),
+        ("built_in", ()),
+        ("pci:v00001AF4d*sv*sd*bc*sc*i*", ()),
+    ],
+)
+def test_a_name_or_an_exact_alias_stands_for_modules(name: str, expected: tuple[str, ...]) -> None:
+    assert modules.resolve(index(), name) == expected
+
+
+def test_what_is_needed_comes_first_and_the_hashes_before_all() -> None:
+    order = modules.closure(index(), ("ext4",))
+    assert list(order) == ["sha256_ssse3", "jbd2", "mbcache", "crc16", "crc32c_generic", "crc32c_intel", "ext4"]
+    assert order["sha256_ssse3"] == ()
+    assert set(order["ext4"]) == set(order) - {"ext4"}
+    assert order["jbd2"] == ("sha256_ssse3",)
+
+
+def test_soft_dependencies_in_a_circle_are_cut() -> None:
+    order = modules.closure(index(), ("a",))
+    assert set(order) == {"sha256_ssse3", "a", "b", "virtio_pci", "virtio", "crc16"}
+    assert order["a"] == ("sha256_ssse3", "b")
+    assert order["b"] == ("sha256_ssse3",)
+    assert "b" not in order["virtio_pci"], "what comes after b does not wait for it: it is merely loaded too"
+
+
+def test_names_that_the_image_does_not_hold_are_passed_over() -> None:
+    assert list(modules.closure(index(), ("built_in", "gone", "crc16"))) == ["sha256_ssse3", "crc16"]
+    assert modules.closure(modules.parse_index(""), ("ext4",)) == {}
+
+
+NAMES = st.sampled_from("abcdefgh")
+GRAPHS = st.dictionaries(NAMES, st.lists(NAMES, max_size=4), min_size=1)
+
+
+@given(GRAPHS, GRAPHS, GRAPHS, st.lists(NAMES, max_size=4))
+def test_any_graph_gives_an_order_that_loads(
+    hard: dict[str, list[str]], pre: dict[str, list[str]], post: dict[str, list[str]], wanted: list[str]
+) -> None:
+    dep = "".join(
+        f"kernel/{name}.ko: {' '.join(f'kernel/{each}.ko' for each in needs)}\n" for name, needs in hard.items()
+    )
+    soft = "".join(f"softdep {name} pre: {' '.join(each)}\n" for name, each in pre.items() if each)
+    soft += "".join(f"softdep {name} post: {' '.join(each)}\n" for name, each in post.items() if each)
+    order = modules.closure(modules.parse_index(dep, soft), tuple(wanted))
+    done: set[str] = set()
+    for name, needs in order.items():
+        assert set(needs) <= done
+        done.add(name)
+    assert {name for name in wanted if name in hard} <= done <= set(hard)
+
+
+class FakeKernel:
+    """finit_module(2) that keeps each call waiting until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.held: set[str] = set()
+        self.answers: dict[str, OSError | Exception] = {}
+        self._changed = threading.Condition()
+
+    def finit_module(self, fd: int, parameters: str) -> None:
+        name = modules.module_name(os.readlink(f"/proc/self/fd/{fd}"))
+        with self._changed:
+            self.asked.append(name)
+            self._changed.notify_all()
+            assert self._changed.wait_for(lambda: name not in self.held, LIMIT)
+        if name in self.answers:
+            raise self.answers[name]
+
+    def until(self, *names: str) -> None:
+        """Until the kernel has been asked for these."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: set(names) <= set(self.asked), LIMIT), self.asked
+
+    def let_go(self, name: str) -> None:
+        with self._changed:
+            self.held.discard(name)
+            self._changed.notify_all()
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
+    fake = FakeKernel()
+    monkeypatch.setattr(libc, "finit_module", fake.finit_module)
+    return fake
+
+
+def start(directory: Path, **needs: str) -> modules.Loading:
+    """Load all of these; each keyword is a module, its value what it needs."""
+    found = {}
+    for name, each in needs.items():
+        (directory / f"{name}.ko").write_bytes(b"")
+        found[name] = modules.Module(name, f"{directory}/{name}.ko", tuple(each.split()))
+    return modules.Loading(
+        modules.Index(found, {}, {}, {}), {name: m.requires for name, m in found.items()}, Timeline()
+    )
+
+
+def test_independent_modules_are_in_the_kernel_at_the_same_time(kernel: FakeKernel, tmp_path: Path) -> None:
+    kernel.held = {"a", "b", "c"}
+    loading = start(tmp_path, a="", b="", c="")
+    kernel.until("a", "b", "c")
+    assert not loading.wait(0)
+    for name in "abc":
+        kernel.let_go(name)
+    assert loading.wait(LIMIT)
+    assert loading.failed == {}
+
+
+def test_a_module_waits_for_all_that_it_needs(kernel: FakeKernel, tmp_path: Path) -> None:
+    kernel.held = {"a", "b"}
+    loading = start(tmp_path, a="", b="", top="a b", side="a", last="top")
+    kernel.until("a", "b")
+    kernel.let_go("a")
+    kernel.until("side")
+    assert not {"top", "last"} & set(kernel.asked)
+    kernel.let_go("b")
+    assert loading.wait(LIMIT)
+    assert kernel.asked.index("top") < kernel.asked.index("last")
+    assert sorted(kernel.asked) == ["a", "b", "last", "side", "top"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "failed"),
+    [
+        (OSError(8, "Exec format error"), {"a": "failed: Exec format error (errno 8)"}),
+        (RuntimeError("a bug"), {"a": "failed: RuntimeError('a bug')"}),
+        (OSError(17, "File exists"), {}),
+        (OSError(19, "No such device"), {}),
+    ],
+)
+def test_a_module_that_fails_is_recorded_and_holds_nobody_up(
+    kernel: FakeKernel, tmp_path: Path, answer: Exception, failed: dict[str, str]
+) -> None:
+    kernel.answers["a"] = answer
+    loading = start(tmp_path, a="", b="a", c="b")
+    assert loading.wait(LIMIT)
+    assert loading.failed == failed
+    assert kernel.asked == ["a", "b", "c"]
+
+
+def test_a_module_without_its_file_is_recorded(kernel: FakeKernel, tmp_path: Path) -> None:
+    found = {"a": modules.Module("a", f"{tmp_path}/a.ko", ())}
+    loading = modules.Loading(modules.Index(found, {}, {}, {}), {"a": ()}, Timeline())
+    assert loading.wait(LIMIT)
+    assert loading.failed == {"a": "failed: No such file or directory (errno 2)"}
+
+
+def test_without_threads_the_modules_are_loaded_all_the_same(
+    kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(function: object, arguments: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(modules._thread, "start_new_thread", none)  # type: ignore[attr-defined]
+    assert start(tmp_path, a="", b="", c="a", d="a", e="c d").wait(0)
+    assert sorted(kernel.asked) == ["a", "b", "c", "d", "e"]
+
+
+def test_nothing_to_load_is_done_at_once() -> None:
+    assert modules.Loading(modules.parse_index(""), {}, Timeline()).wait(0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sets(st.integers(0, 11), max_size=4), min_size=1, max_size=12))
+def test_any_order_is_kept(needs: list[set[int]]) -> None:
+    """A real pool of threads over a random graph: nothing is asked for before all that it needs has been answered."""
+    names = [f"m{number}" for number in range(len(needs))]
+    order = {names[i]: tuple(names[each] for each in sorted(need) if each < i) for i, need in enumerate(needs)}
+    answered: list[str] = []
+
+    def insert(module: modules.Module, parameters: str = "") -> str:
+        assert set(order[module.name]) <= set(answered)
+        answered.append(module.name)
+        return "loaded"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modules, "insert", insert)
+        found = {name: modules.Module(name, "", each) for name, each in order.items()}
+        loading = modules.Loading(modules.Index(found, {}, {}, {}), order, Timeline())
+        assert loading.wait(LIMIT)
+        assert loading.failed == {}
+    assert sorted(answered) == sorted(names)
