@@ -11,7 +11,7 @@ from tests.house.imports import ROOTS, imports, sources
 FLOORS = (
     "__main__",
     "main",
-    "plan steps emergency",
+    "plan steps emergency prove",
     "devices hardware modules mounts new_root switch_root console timeline",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
     "linux.standins linux.udev",
