@@ -6,13 +6,13 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.unit.test_switch_root import Executed, FakeKernel
 
 from rootfall import main, switch_root_command
 from rootfall.errors import SwitchRootError
 from rootfall.linux import libc
 from rootfall.switch_root_command import Request, UsageError, environment, hand_over, parse
 from rootfall_build import cli
+from tests.unit.test_switch_root import Executed, FakeKernel
 
 
 @pytest.mark.parametrize(
