@@ -46,10 +46,9 @@ def test_a_uuid_that_no_disk_has_is_reported_with_the_disks_that_are_there_and_t
     seen = failed(f"{QUIET} root=UUID={wrong} rootwait=1")
     assert seen["goal"] == (f"root UUID={wrong}, then /sbin/init",)
     assert seen["failed"] == (f"cannot find the root device UUID={wrong} in 1 s",)
-    assert any(f"/dev/vda1 32768 KiB TYPE=ext4 UUID={UUID} LABEL={LABEL}" in text for text in seen["seen"])
+    assert any(f"/dev/vda1 32 MiB TYPE=ext4 UUID={UUID} LABEL={LABEL}" in text for text in seen["seen"])
     assert seen["remedy"] == (f"/dev/vda1 has UUID={UUID}, which differs in one character",)
     assert [kind for kind, _ in seen.facts[:2]] == ["goal", "failed"]
-    assert not seen["no driver"]
 
 
 def test_a_partuuid_that_is_meant_as_uuid_is_recognised(failed: Failed) -> None:
@@ -103,10 +102,11 @@ def test_a_damaged_file_system_is_reported_with_the_errno_and_the_kernels_own_wo
     failed: Failed, shared: Path
 ) -> None:
     # The table of block groups, which follows the superblock: its checksums no longer fit.
-    damaged = roots.disk(shared, "no-groups", roots.witness, roots.overwrite(4096, b"\xa5" * 4096))
+    damaged = roots.disk(shared, "no-groups", roots.witness, roots.overwrite(2048, b"\xa5" * 4096))
     seen = failed(f"{QUIET} root=UUID={UUID}", damaged)
     assert seen["failed"] == ("cannot mount the root /dev/vda1 as ext4",)
     assert seen["errno"] == ("117, Structure needs cleaning",)
+    assert "fsck" in seen["remedy"][0]
     assert any("EXT4-fs (vda1): group descriptors corrupted!" in line for line in seen["kernel"])
 
 
@@ -137,7 +137,7 @@ def test_an_image_without_the_disks_driver_names_the_hardware_that_has_none(
     assert seen["failed"] == (f"cannot find the root device UUID={UUID} in 1 s",)
     assert seen["seen"] == ("no block device at all",)
     assert seen["remedy"] == ("no driver of the image drives a disk here: add the disk's driver to image.modules",)
-    assert any(text.startswith(f"{bus} ") and modalias in text for text in seen["no driver"])
+    assert any(text.startswith(f"for {bus} ") and modalias in text for text in seen["no driver"])
 
 
 def test_a_file_system_whose_module_is_missing_is_named(
