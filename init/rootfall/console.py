@@ -83,6 +83,14 @@ def reopen_console() -> None:
         return
 
 
+def say(*lines: str) -> None:
+    """Print lines on the console; a console that is gone is no reason to fail."""
+    try:
+        os.write(2, ("\n".join(lines) + "\n").encode(errors="replace"))
+    except OSError:
+        pass
+
+
 def status_line(text: str) -> None:
     """Write `text` over the last status line of the console; an empty text ends it."""
     try:
