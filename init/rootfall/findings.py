@@ -173,4 +173,8 @@ def _remedy(error: BaseException, found: "dict[str, Any]") -> str:
         return (
             f"no driver of the image drives a disk here: add {names} to image.modules, or their group to image.drivers"
         )
+    if found["error"]["seen"] == ["no block device at all"] and not found["no_driver"]:
+        return (
+            "no disk is there, and no hardware that lacks a driver: is it plugged in, and switched on in the firmware?"
+        )
     return hint

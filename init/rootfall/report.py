@@ -118,6 +118,8 @@ def to_json(value: "Any", indent: str = "") -> str:
         members = [f"{inner}{quote(str(key))}: {to_json(each, inner)}" for key, each in value.items()]
         return "{\n" + ",\n".join(members) + f"\n{indent}}}" if members else "{}"
     if isinstance(value, list | tuple):
+        if value and not any(isinstance(each, dict | list | tuple) for each in value) and len(value) < 5:
+            return f"[{', '.join(to_json(each) for each in value)}]"
         items = [f"{inner}{to_json(each, inner)}" for each in value]
         return "[\n" + ",\n".join(items) + f"\n{indent}]" if items else "[]"
     if value is None or isinstance(value, bool):

@@ -26,6 +26,8 @@ SHELL = "/bin/sh"
 _ENDS = {"reboot": libc.RB_AUTOBOOT, "poweroff": libc.RB_POWER_OFF, "halt": libc.RB_HALT_SYSTEM}
 # What busybox's applets of these names send to PID 1 (busybox init/halt.c).
 _SIGNALS = {"reboot": 15, "halt": 10, "poweroff": 12}
+_PSTORE = "/sys/module/pstore/parameters/backend"
+_ALWAYS = "/sys/module/printk/parameters/always_kmsg_dump"
 _TRIES = "/run/rootfall/tries"
 _MOST_TRIES = 16
 _PASSWORDS = 3
@@ -52,8 +54,19 @@ class Scene(NamedTuple):
 def end(action: str) -> None:
     """reboot(2), with what was written on its way to the disks first."""
     say(f"rootfall: {action}")
+    _keep_log()
     os.sync()
     libc.reboot(_ENDS[action])
+
+
+def _keep_log() -> None:
+    """Have the kernel put its log, and so the report, into pstore on its way down: it does that for a panic by itself."""
+    if hardware.read(_PSTORE) not in ("", "(null)"):
+        try:
+            with open(_ALWAYS, "w") as file:
+                file.write("Y")
+        except OSError:
+            pass
 
 
 class Reader:
