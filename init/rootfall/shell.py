@@ -11,7 +11,7 @@ import time
 
 from rootfall import devices, hardware, modules, mounts, password
 from rootfall.cmdline import Cmdline, init_environment
-from rootfall.console import say
+from rootfall.console import DRAIN_LIMIT, drain, say
 from rootfall.errors import RootfallError
 from rootfall.linux import blkid, libc, signals, tty, udev
 from rootfall.plan import NEW_ROOT
@@ -52,10 +52,11 @@ class Scene(NamedTuple):
 
 
 def end(action: str) -> None:
-    """reboot(2), with what was written on its way to the disks first."""
+    """reboot(2), with what was written on the disks, and on the console, first."""
     say(f"rootfall: {action}")
     _keep_log()
     os.sync()
+    drain(DRAIN_LIMIT)
     libc.reboot(_ENDS[action])
 
 

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from failed_boot import boot, stage
 
 from rootfall import cmdline, devices, emergency, findings, main, mounts, password, plan, report, shell, steps, stops
 from rootfall.devices import BlockDevice
 from rootfall.errors import MountError
 from rootfall.linux import libc, udev
 from rootfall.model import OnFailure
+from tests.unit.failed_boot import boot, stage
 
 
 class Executed(BaseException):
@@ -33,6 +33,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
     monkeypatch.setattr(libc, "reboot", done.append)
     monkeypatch.setattr(libc, "umount2", lambda target, flags: done.append((target, flags)))
     monkeypatch.setattr(os, "execve", executed)
+    monkeypatch.setattr(shell, "drain", lambda limit: done.append("drain"))
     monkeypatch.setattr(os, "sync", lambda: done.append("sync"))
     monkeypatch.setattr(shell, "load_drivers", lambda boot: done.append("drivers"))
     monkeypatch.setattr(shell, "_keep_log", lambda: done.append("keep"))
@@ -83,7 +84,7 @@ def test_a_failed_boot_does_what_is_configured(
     the_stage = stage()
     the_stage.on_failure = OnFailure(action, 2.5)
     emergency.give_up(OSError(5, "x"), boot(), the_stage, main.hand_over)
-    assert machine[-4:] == [2.5, "keep", "sync", command]
+    assert machine[-5:] == [2.5, "keep", "sync", "drain", command]
     assert "rootfall: THIS BOOT FAILED" in machine
     assert "failed    [Errno 5] x" in (tmp_path / "report.txt").read_text()
     assert '"kind": "OSError"' in (tmp_path / "report.json").read_text()
@@ -228,7 +229,7 @@ def test_without_the_password_the_machine_reboots(
     the_scene.stage.on_failure = OnFailure("shell", 3.0, hashed)
     with typing(b"a\nb\nc\n", monkeypatch):
         emergency.act(the_scene)
-    assert machine == [3.0, "drivers", "keep", "sync", 0x01234567]
+    assert machine == [3.0, "drivers", "keep", "sync", "drain", 0x01234567]
 
 
 @pytest.mark.parametrize("broken", ["", "*0", "$9$x$y", "plain"])

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import pytest
-from failed_boot import boot, stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ from rootfall.errors import (
 from rootfall.hardware import Unclaimed
 from rootfall.model import DeviceRef
 from rootfall.steps import Boot, Stage
+from tests.unit.failed_boot import boot, stage
 
 HOUSE = Path(__file__).parents[2]
 ANY = st.text(st.characters(codec=None))

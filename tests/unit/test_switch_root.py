@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from rootfall import console, main, mounts, new_root, steps, switch_root
-from rootfall.emergency import Stage
 from rootfall.errors import RootfallError, SwitchRootError
 from rootfall.linux import libc, signals
 from rootfall.linux.kernel import Kernel
 from rootfall.model import BootConfig, Config, DeviceRef, ImageConfig, Root
+from rootfall.steps import Stage
 from rootfall.timeline import Timeline
 
 NEW = "/sysroot"
@@ -265,17 +265,20 @@ class Silent(console.Log):
 def boot(kernel: FakeKernel, patch: pytest.MonkeyPatch) -> Stage:
     """Run main.boot with this kernel; its exception comes through, as it does to main's own handler."""
     stage = Stage()
+
+    def choose_init(root: str, init: str) -> tuple[str, tuple[str, ...]]:
+        kernel._ask("choose_init", root, init)
+        return init, ("/another/init: not there",)
+
     patch.setattr(main, "Kernel", lambda: kernel)
-    patch.setattr(main, "read_config", lambda: CONFIG)
+    patch.setattr(main, "read_config", lambda: (CONFIG, "ready"))
     patch.setattr(main, "read_text", lambda path: "quiet one two=2 -- three")
     patch.setattr(main, "write_timeline", lambda timeline: kernel._ask("write_timeline"))
     patch.setattr(mounts, "mount_api_file_systems", lambda: None)
     patch.setattr(console, "reopen_console", lambda: None)
     patch.setattr(console, "limit_rate", lambda setting: "")
     patch.setattr(steps, "perform", lambda step, this: kernel._ask("step", type(step).__name__))
-    patch.setattr(
-        new_root, "choose_init", lambda root, init: (kernel._ask("choose_init", root, init), (init, ("a",)))[1]
-    )
+    patch.setattr(new_root, "choose_init", choose_init)
     patch.setattr(signals, "reset", lambda: kernel._ask("reset_signals"))
     patch.setattr(sys, "argv", ["/init", "one", "three"])
     this = steps.Boot(Silent(), Timeline())
@@ -357,14 +360,14 @@ import builtins, os, sys
 sys.path[:] = {path!r}.split(":")
 import pathlib, pytest
 from tests.unit import test_switch_root as t
-from rootfall import emergency, main, steps
+from rootfall import main, steps
 from rootfall.timeline import Timeline
 kernel = t.FakeKernel(pathlib.Path({str(old_root)!r}), pivot_root=22, execve=8)
 
 def late(name, *rest, **more):
     raise SystemExit("late import of " + name)
 
-class Stage(emergency.Stage):
+class Stage(steps.Stage):
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
         if name == "irreversible" and value:
@@ -372,10 +375,9 @@ class Stage(emergency.Stage):
 
 t.Stage = Stage
 patch = pytest.MonkeyPatch()
-emergency.stand_still = lambda: None
-emergency.libc.reboot = lambda command: None
-emergency._write = lambda path, text: None
-emergency.say = lambda lines, say=emergency.say: os.write(1, "\\n".join(lines).encode()) and None
+main.stand_still = lambda: None
+main.libc.reboot = lambda command: None
+main.console.say = lambda *lines: os.write(1, "\\n".join(lines).encode()) and None
 os.sync = lambda: None
 stage = Stage()
 this = steps.Boot(t.Silent(), Timeline())
@@ -384,7 +386,7 @@ try:
 except BaseException as error:
     stage.irreversible = True
     stage.on_failure = stage.on_failure._replace(action="halt")
-    emergency.give_up(error, this, stage)
+    main.fail(error, this, stage)
 os.write(1, b"\\nDONE" if kernel.calls[-1][0] == "execve" else repr(kernel.calls[-1]).encode())
 os._exit(0)
 """
@@ -392,7 +394,7 @@ os._exit(0)
     assert done.endswith("\nDONE"), done
     assert "late import" not in done
     assert "cannot execute init /sbin/init" in done
-    assert "8, Exec format error" in done
+    assert "Exec format error (errno 8)" in done
 
 
 def run_python(code: str) -> str:
