@@ -5,12 +5,32 @@ Imported only when a boot has failed.
 """
 
 from rootfall import hardware
-from rootfall.devices import BlockDevice
 from rootfall.model import DeviceRef
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Protocol
+
+    class BlockDevice(Protocol):
+        """A rootfall.devices.BlockDevice, which imports this module."""
+
+        @property
+        def node(self) -> str:
+            """As in /dev."""
+
+        @property
+        def devnum(self) -> str:
+            """Major:minor."""
+
+        @property
+        def tags(self) -> dict[str, str]:
+            """What libblkid says."""
+
+        @property
+        def fault(self) -> str:
+            """Why it cannot be read."""
+
 
 _TAGS = ("UUID", "LABEL", "PARTUUID", "PARTLABEL")
 # libblkid's names of what holds other block devices.
@@ -35,7 +55,7 @@ def sentences(ref: DeviceRef, seen: "Iterable[BlockDevice]") -> "Iterator[str]":
             yield hidden
 
 
-def container(device: BlockDevice) -> str:
+def container(device: "BlockDevice") -> str:
     """What a device is that holds others, and that no step of this boot opens; empty for all else."""
     kind = device.tags.get("TYPE", "")
     inside = device.tags.get("USAGE") in ("crypto", "raid")
@@ -44,7 +64,7 @@ def container(device: BlockDevice) -> str:
     return f"{device.node} is {_CONTAINERS.get(kind, kind)}: the root may be inside it, and this image does not open it"
 
 
-def _tags(ref: DeviceRef, device: BlockDevice) -> "Iterator[str]":
+def _tags(ref: DeviceRef, device: "BlockDevice") -> "Iterator[str]":
     """The value that was asked for: on another tag, in other letters, or off by one character."""
     wanted = ref.value.lower()
     for tag in _TAGS:
@@ -59,7 +79,7 @@ def _tags(ref: DeviceRef, device: BlockDevice) -> "Iterator[str]":
             yield f"{device.node} has {tag}={device.tags[tag]}, which differs in one character"
 
 
-def _damaged(device: BlockDevice) -> str:
+def _damaged(device: "BlockDevice") -> str:
     """A disk that does not answer, or whose partitions the kernel could not make."""
     if device.fault:
         return f"{device.node} {device.fault}: the root may be on it"

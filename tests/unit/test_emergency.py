@@ -137,7 +137,12 @@ def test_a_word_that_fails_does_not_end_the_conversation(
 
 def test_a_root_that_is_mounted_by_hand_is_switched_to(monkeypatch: pytest.MonkeyPatch, machine: list[object]) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(mounts, "mount_root", lambda *arguments: (asked.extend(arguments), "ext4")[1])
+
+    def mounted(*arguments: object) -> str:
+        asked.extend(arguments)
+        return "ext4"
+
+    monkeypatch.setattr(mounts, "mount_root", mounted)
     this = boot()
     this.loader = None
     with typing(b"mount /dev/x ext4 noatime,rw\nswitch /bin/sh\n", monkeypatch) as said, pytest.raises(Executed) as end:
@@ -167,7 +172,9 @@ def test_trying_again_starts_as_the_kernel_would(
     monkeypatch.setenv("kept", "1")
     with typing(word, monkeypatch), pytest.raises(Executed):
         emergency.act(scene())
-    umount, (_, path, argv, environment) = machine[-2:]  # type: ignore[misc]
+    umount, executed = machine[-2:]
+    assert isinstance(executed, tuple)
+    _, path, argv, environment = executed
     assert umount == ("/sysroot", libc.MNT_DETACH)
     assert (path, argv) == ("/init", ["/init", "x"])
     assert environment["kept"] == "1"
@@ -279,7 +286,4 @@ def test_the_trace_names_each_step_with_its_arguments(monkeypatch: pytest.Monkey
 
 
 def test_every_step_of_a_plan_has_a_stage() -> None:
-    assert {each.__name__ for each in plan.STAGES} == {
-        each.__name__
-        for each in (*plan.Step.__args__, plan.SwitchRoot)  # type: ignore[attr-defined]
-    }
+    assert {each.__name__ for each in plan.STAGES} == {each.__name__ for each in (*plan.Step.__args__, plan.SwitchRoot)}
