@@ -169,7 +169,7 @@ def _remedy(error: BaseException, found: "dict[str, Any]") -> str:
         name for device in found["no_driver"] for name, state in device["modules"].items() if "not in" in state
     )
     if missing and not found["devices"]:
-        names = ", ".join(tuple(missing)[:4])
+        names = ", ".join(tuple(missing)[:6])
         return (
             f"no driver of the image drives a disk here: add {names} to image.modules, or their group to image.drivers"
         )
