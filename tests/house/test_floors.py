@@ -14,10 +14,10 @@ from tests.house.imports import ROOTS, imports, sources
 FLOORS = (
     "__main__",
     "main",
-    "plan steps emergency prove",
-    "devices hardware modules mounts new_root switch_root console timeline",
+    "plan steps emergency findings report shell stops prove",
+    "devices near_miss hardware modules mounts new_root switch_root console timeline",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
-    "linux.standins linux.udev",
+    "linux.standins linux.tty linux.udev password",
     "model errors record",
 )
 PURE = "cmdline config check schema yaml_tree device_ref modalias ready model errors record".split()
