@@ -4,29 +4,32 @@
 import graphlib
 
 import pytest
+from PyInstaller.archive.readers import CArchiveReader
 
+from rootfall_build.build import cache_directory
+from rootfall_build.freeze import freeze
 from tests.house.imports import ROOTS, imports, sources
 
 # From the top. A module may import what is on its own floor, without circles, and what is below.
 FLOORS = (
     "__main__",
     "main",
-    "plan steps emergency prove",
-    "devices hardware modules mounts new_root switch_root console timeline",
+    "plan steps emergency findings report shell stops prove switch_root_command",
+    "devices near_miss hardware modules mounts new_root switch_root systemd console timeline",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
-    "linux.standins linux.udev",
+    "linux.standins linux.tty linux.udev password",
     "model errors record",
 )
 PURE = "cmdline config check schema yaml_tree device_ref modalias ready model errors record".split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
-# `mounts` it takes the table, of `modules` the index and its ready form.
+# `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is the program itself.
 ALLOWED = {
     "init": {"rootfall"},
     "hooks": {"rootfall", "rootfall_hooks"},
     "build": {"rootfall", "rootfall_hooks", "rootfall_build", "rootfall_qemu"},
     "qemu": {"rootfall", "rootfall_qemu"},
 }
-OF_ROOTFALL = {"build": {*PURE, "plan", "mounts", "modules"}, "qemu": {"errors"}}
+OF_ROOTFALL = {"build": {*PURE, "plan", "mounts", "modules", "switch_root_command"}, "qemu": {"errors"}}
 
 EVERY = {name: path for root in ROOTS for name, path in sources(root).items()}
 PID1 = sources("init")
@@ -81,3 +84,12 @@ def test_outside_of_pid_1_only_its_pure_parts_are_used(root: str) -> None:
 def test_the_door_leads_to_the_builder_alone() -> None:
     door = sources("build")["rootfall_build"].parents[1] / "mkinitramfs.py"
     assert imports(door, EVERY) == {"sys", "pathlib", "rootfall_build.cli"}
+
+
+@pytest.mark.frozen
+def test_nothing_of_the_builder_is_frozen() -> None:
+    program = CArchiveReader(str(freeze(cache_directory()).directory / "rootfall"))
+    archive = next(name for name in program.toc if name.endswith(".pyz"))
+    held = program.open_embedded_archive(archive).toc
+    assert {name.split(".")[0] for name in held} & set(ROOTS.values()) <= {"rootfall", "rootfall_hooks"}
+    assert "rootfall.main" in held

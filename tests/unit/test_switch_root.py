@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from rootfall import console, main, mounts, new_root, steps, switch_root
-from rootfall.emergency import Stage
 from rootfall.errors import RootfallError, SwitchRootError
 from rootfall.linux import libc, signals
 from rootfall.linux.kernel import Kernel
 from rootfall.model import BootConfig, Config, DeviceRef, ImageConfig, Root
+from rootfall.steps import Stage
 from rootfall.timeline import Timeline
 
 NEW = "/sysroot"
@@ -428,14 +428,14 @@ import builtins, os, sys
 sys.path[:] = {path!r}.split(":")
 import pathlib, pytest
 from tests.unit import test_switch_root as t
-from rootfall import emergency, main, steps
+from rootfall import main, steps
 from rootfall.timeline import Timeline
 kernel = t.FakeKernel(pathlib.Path({str(old_root)!r}), pivot_root=22, execve=8)
 
 def late(name, *rest, **more):
     raise SystemExit("late import of " + name)
 
-class Stage(emergency.Stage):
+class Stage(steps.Stage):
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
         if name == "irreversible" and value:
@@ -443,10 +443,9 @@ class Stage(emergency.Stage):
 
 t.Stage = Stage
 patch = pytest.MonkeyPatch()
-emergency.stand_still = lambda: None
-emergency.libc.reboot = lambda command: None
-emergency._write = lambda path, text: None
-emergency.say = lambda lines, say=emergency.say: os.write(1, "\\n".join(lines).encode()) and None
+main.stand_still = lambda: None
+main.libc.reboot = lambda command: None
+main.console.say = lambda *lines: os.write(1, "\\n".join(lines).encode()) and None
 os.sync = lambda: None
 stage = Stage()
 this = steps.Boot(t.Silent(), Timeline())
@@ -455,7 +454,7 @@ try:
 except BaseException as error:
     stage.irreversible = True
     stage.on_failure = stage.on_failure._replace(action="halt")
-    emergency.give_up(error, this, stage)
+    main.fail(error, this, stage)
 os.write(1, b"\\nDONE" if kernel.calls[-1][0] == "execve" else repr(kernel.calls[-1]).encode())
 os._exit(0)
 """
@@ -463,7 +462,7 @@ os._exit(0)
     assert done.endswith("\nDONE"), done
     assert "late import" not in done
     assert "cannot execute init /sbin/init" in done
-    assert "8, Exec format error" in done
+    assert "Exec format error (errno 8)" in done
 
 
 def run_python(code: str) -> str:

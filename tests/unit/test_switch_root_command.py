@@ -62,7 +62,7 @@ def test_help_and_version_are_on_standard_output(capfd: pytest.CaptureFixture[st
 def test_any_process_but_pid_1_is_refused(
     name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(main.sys, "argv", [*name.split(), "/proc", "/sbin/init"])
+    monkeypatch.setattr("sys.argv", [*name.split(), "/proc", "/sbin/init"])
     with pytest.raises(SystemExit) as end:
         main.main()
     assert end.value.code == 1
@@ -81,7 +81,7 @@ def test_the_builders_command_line_has_it_and_refuses(capfd: pytest.CaptureFixtu
 
 def test_a_word_of_the_kernel_command_line_is_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel runs /init with whatever words it does not know."""
-    monkeypatch.setattr(main.sys, "argv", ["/init", "switch-root", "/proc"])
+    monkeypatch.setattr("sys.argv", ["/init", "switch-root", "/proc"])
     with pytest.raises(SystemExit, match="the frozen PID 1"):
         main.main()
 
@@ -202,7 +202,7 @@ def test_the_mountinfo_of_a_proc_that_was_moved_over_is_found(tmp_path: Path, mo
     def gone(self: object) -> str:
         raise FileNotFoundError(2, "No such file or directory", "/proc/self/mountinfo")
 
-    monkeypatch.setattr(switch_root_command.Kernel, "read_mountinfo", gone)
+    monkeypatch.setattr("rootfall.linux.kernel.Kernel.read_mountinfo", gone)
     assert kernel.read_mountinfo() == "its own\n"
 
 
