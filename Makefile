@@ -38,6 +38,7 @@ TEST_PACKAGES += erofs-utils   # mkfs.erofs
 TEST_PACKAGES += squashfs-tools # mksquashfs
 TEST_PACKAGES += fakeroot      # file systems whose files are root's, made by anybody
 TEST_PACKAGES += cpio          # reads our archives: a second opinion
+TEST_PACKAGES += bzip2         # images of other tools may be compressed with it
 TEST_PACKAGES += zstd          # the same for each compressor, and the control image of the bench
 TEST_PACKAGES += lz4
 TEST_PACKAGES += xz-utils

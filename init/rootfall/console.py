@@ -74,7 +74,9 @@ def reopen_console() -> None:
     """
     for path in ("/dev/console", "/dev/null"):
         try:
-            fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+            # A serial line without a carrier would make open(2) wait for one.
+            fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.set_blocking(fd, True)
         except OSError:
             continue
         for standard in (0, 1, 2):

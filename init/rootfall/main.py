@@ -25,7 +25,14 @@ READY = "/etc/rootfall/rootfall.plan"
 
 
 def main() -> None:
-    """Boot this machine; as any other process than PID 1, say what this program is."""
+    """Boot this machine, or be switch_root(8) for another /init; as any other process, say what this program is.
+
+    The kernel calls us /init, with whatever words its command line has; somebody who calls us by another name means them.
+    """
+    if sys.argv[0] != "/init" and (sys.argv[1:2] == ["switch-root"] or sys.argv[0].endswith("switch_root")):
+        from rootfall import switch_root_command
+
+        sys.exit(switch_root_command.main(sys.argv))
     if os.getpid() != 1:
         if sys.argv[1:] == ["--prove"]:  # never as PID 1: it would be the end of a machine with that word for its init
             from rootfall import prove
@@ -81,6 +88,8 @@ def hand_over(this: steps.Boot, stage: steps.Stage) -> None:
     for fault in passed_over:
         this.log.warning(f"init: pass over: {fault}")
     argv = cmdline.init_argv(init, sys.argv)
+    if new_root.resolve(handover.new_root, init).endswith("/systemd"):
+        argv = with_state(argv, this)
     environment = cmdline.init_environment(os.environ, stage.parameters)
     this.timeline.add("check the new root", start, init)
 
@@ -91,6 +100,8 @@ def hand_over(this: steps.Boot, stage: steps.Stage) -> None:
     if stage.rate:
         console.limit_rate(stage.rate)
     lost = switch_root.move_mounts(kernel, handover.new_root)
+    for each in lost:
+        this.log.warning(f"switch_root: move {each}: let go")
     way = switch_root.switch(kernel, handover.new_root)
     this.timeline.add("switch_root", start, f"{way}{', not moved: ' if lost else ''}{', '.join(lost)}")
     write_timeline(this.timeline)
@@ -100,6 +111,17 @@ def hand_over(this: steps.Boot, stage: steps.Stage) -> None:
         kernel.execve(init, argv, environment)
     except OSError as error:
         raise SwitchRootError("execute init", init, errno=error.errno or 0) from error
+
+
+def with_state(argv: tuple[str, ...], this: steps.Boot) -> tuple[str, ...]:
+    """systemd's arguments, with those that tell it of this initramfs before the kernel's; without, where that fails."""
+    from rootfall import systemd
+
+    try:
+        return (argv[0], *systemd.hand_over_words(this.timeline.started), *argv[1:])
+    except OSError as error:
+        this.log.warning(f"systemd: leave the initrd timestamp: {error}")
+        return argv
 
 
 def pause(step: plan.Step | plan.SwitchRoot, this: steps.Boot, stage: steps.Stage) -> None:

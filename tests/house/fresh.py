@@ -35,6 +35,7 @@ CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/usr/local/share/ca-certi
 IN_THE_ROOT = """
 set -eu
 root=$1; shift
+mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
@@ -43,7 +44,11 @@ while [ "$1" != -- ]; do
     shift 2
 done
 shift
-exec chroot "$root" "$@"
+# Not chroot: who lives in a chroot may make no user namespaces, and some tests do.
+cd "$root"
+pivot_root . .
+umount -l .
+exec "$@"
 """
 
 

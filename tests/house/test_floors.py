@@ -4,7 +4,10 @@
 import graphlib
 
 import pytest
+from PyInstaller.archive.readers import CArchiveReader
 
+from rootfall_build.build import cache_directory
+from rootfall_build.freeze import freeze
 from tests.house.imports import ROOTS, imports, sources
 
 # From the top. A module may import what is on its own floor, without circles, and what is below.
@@ -81,3 +84,12 @@ def test_outside_of_pid_1_only_its_pure_parts_are_used(root: str) -> None:
 def test_the_door_leads_to_the_builder_alone() -> None:
     door = sources("build")["rootfall_build"].parents[1] / "mkinitramfs.py"
     assert imports(door, EVERY) == {"sys", "pathlib", "rootfall_build.cli"}
+
+
+@pytest.mark.frozen
+def test_nothing_of_the_builder_is_frozen() -> None:
+    program = CArchiveReader(str(freeze(cache_directory()).directory / "rootfall"))
+    archive = next(name for name in program.toc if name.endswith(".pyz"))
+    held = program.open_embedded_archive(archive).toc
+    assert {name.split(".")[0] for name in held} & set(ROOTS.values()) <= {"rootfall", "rootfall_hooks"}
+    assert "rootfall.main" in held
