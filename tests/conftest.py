@@ -3,15 +3,15 @@
 
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
-from hypothesis import settings
 
 if TYPE_CHECKING:
     from rootfall_qemu.debian import DebianKernel
 
-# No test is timed: a loaded machine must not fail one.
-settings.register_profile("rootfall", deadline=None)
-settings.load_profile("rootfall")
+# No example has to be quick: machines that run tests are busy.
+hypothesis.settings.register_profile("rootfall", deadline=None)
+hypothesis.settings.load_profile("rootfall")
 
 # Named as its entry point, so that it is loaded once whether or not rootfall is installed.
 pytest_plugins = ["rootfall_qemu.pytest_plugin"]

@@ -22,7 +22,7 @@ FLOORS = (
 )
 PURE = "cmdline config check schema yaml_tree device_ref modalias ready model errors record".split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
-# `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is the program itself.
+# `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own.
 ALLOWED = {
     "init": {"rootfall"},
     "hooks": {"rootfall", "rootfall_hooks"},
