@@ -27,6 +27,7 @@ from rootfall.timeline import Timeline
 
 WIDTH = 76
 ANY = st.text(st.characters(codec=None))
+COMPLAINTS = emergency._kernel_complaints
 
 
 class Silent(console.Log):
@@ -258,3 +259,20 @@ def test_after_the_point_of_no_return_there_is_no_retry(monkeypatch: pytest.Monk
     this = stage()
     this.irreversible = True
     assert b"retry: not to be had here" in talk(monkeypatch, b"retry\n", this, boot())
+
+
+def test_of_a_kernel_log_that_was_overwritten_while_it_was_read_the_rest_is_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records: list[bytes | OSError] = [b"4,1,1,-;lost soon\n", BrokenPipeError(32, "Broken pipe"), b"3,9,9,-;kept\n"]
+
+    def read(fd: int, size: int) -> bytes:
+        record = records.pop(0) if records else BlockingIOError(11, "Resource temporarily unavailable")
+        if isinstance(record, OSError):
+            raise record
+        return record
+
+    null = os.open("/dev/null", os.O_RDONLY)
+    monkeypatch.setattr(emergency.os, "open", lambda *arguments: null)
+    monkeypatch.setattr(emergency.os, "read", read)
+    assert COMPLAINTS() == ["lost soon", "kept"]
