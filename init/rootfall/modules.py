@@ -171,6 +171,14 @@ def insert(directory: str, module: Module, parameters: str = "") -> str:
     return "loaded"
 
 
+def _size(path: str) -> int:
+    """A file's bytes; 0 when the image lacks it: loading it will say so, and only if it comes to that."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
 class Loader:
     """Loads modules in the background, each in a thread of its own as soon as the last one that it needs is in.
 
@@ -246,7 +254,7 @@ class Loader:
     def _cost(self, name: str) -> int:
         """The bytes of a module and of all that it needs and that has not been requested."""
         needs = (each for each in closure(self.index, (name,)) if each not in self._missing)
-        return sum(os.stat(f"{self._directory}/{self.index.modules[each].path}").st_size for each in needs)
+        return sum(_size(f"{self._directory}/{self.index.modules[each].path}") for each in needs)
 
     def wait_for(self, names: "Iterable[str]", timeout: float) -> bool:
         """Whether these modules are done with, loaded or not, within `timeout` seconds."""
