@@ -75,19 +75,23 @@ def mount_api_file_systems() -> None:
 def mount_root(device: str, target: str, fstypes: tuple[str, ...], options: tuple[str, ...], mode: str) -> str:
     """Mount the real root and return the type that worked; several are tried in order, as rootfstype= allows.
 
-    Raises MountError with the last errno.
+    Raises MountError: with the errno of the only type, or with the last and what the kernel said of each.
     """
     flags, data = parse_options(options)
     flags |= libc.MS_RDONLY if mode == "ro" else 0
+    failures: list[str] = []
     for fstype in fstypes:
         try:
             libc.mount(device, target, fstype, flags, data)
         except OSError as error:
             failure = error
+            failures.append(f"{fstype}: {error.strerror} (errno {error.errno})")
         else:
             return fstype
     tried = ", ".join(fstypes)
     hint = ""
     if failure.errno == 19:  # ENODEV
         hint = f"the kernel has no {tried} file system: add its module to image.modules"
-    raise MountError("mount the root", f"{device} as {tried}", errno=failure.errno or 0, hint=hint) from failure
+    seen = "; ".join(failures) if len(failures) > 1 else ""
+    subject = f"{device} as {tried}"
+    raise MountError("mount the root", subject, errno=failure.errno or 0, seen=seen, hint=hint) from failure
