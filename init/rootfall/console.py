@@ -73,12 +73,15 @@ def reopen_console() -> None:
             fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError:
             continue
-        for standard in (0, 1, 2):
-            os.dup2(fd, standard)
-        if fd > 2:
-            os.close(fd)
-        else:
-            os.set_inheritable(fd, True)  # dup2(2) on itself changes nothing
+        try:
+            for standard in (0, 1, 2):
+                os.dup2(fd, standard)
+            if fd > 2:
+                os.close(fd)
+            else:
+                os.set_inheritable(fd, True)  # dup2(2) on itself changes nothing
+        except OSError:
+            pass  # what the kernel gave us still speaks
         return
 
 

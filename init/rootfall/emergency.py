@@ -41,7 +41,7 @@ def give_up(error: BaseException, boot: Boot, stage: Stage) -> "NoReturn":
     try:
         lines = report(error, boot, stage)
     except BaseException as second:  # the report itself must not take PID 1 down
-        lines = [f"cannot report {error!r}: {second!r}"]
+        lines = ["", f"rootfall: THIS BOOT FAILED: {error!r}", f"and cannot be reported: {second!r}"]
     say(lines)
     for line in lines:
         boot.log.line(7, f"report: {line}")  # below the console's level: it has been printed there already

@@ -105,7 +105,7 @@ def read_config() -> tuple[Config, str]:
     try:
         with open(READY, "rb", buffering=0) as file:
             ready = config.read_ready(file.read(), text)
-    except FileNotFoundError:
+    except OSError:
         ready = None
     return (ready, "ready") if ready is not None else (config.parse(text, CONFIG), "YAML")
 

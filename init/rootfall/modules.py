@@ -128,7 +128,7 @@ def read_index(directory: str) -> Index:
     try:
         with open(f"{directory}/{READY}", "rb", buffering=0) as file:
             plain = ready.unpack(file.read(), b"\0".join(texts))
-    except FileNotFoundError:
+    except OSError:
         plain = None
     if plain is None:
         return parse_index(*(text.decode(errors="surrogateescape") for text in texts))
@@ -301,7 +301,10 @@ class Loader:
             self.finished += 1
             if name in self._chains:
                 self._chains.discard(name)
-                os.eventfd_write(self.wake_fd, 1)
+                try:
+                    os.eventfd_write(self.wake_fd, 1)
+                except OSError:
+                    pass  # then the search looks when its second is over
             for left, gate in self._gates:
                 if name in left:
                     left.discard(name)

@@ -65,11 +65,20 @@ def mount_api_file_systems() -> None:
     here = os.stat("/").st_dev
     for mount in API_MOUNTS:
         try:
-            if os.stat(mount.target).st_dev == here:
+            if _device(mount.target) == here:
                 libc.mount(mount.source, mount.target, mount.fstype, mount.flags, mount.data)
-        except FileNotFoundError:
-            os.mkdir(mount.target, 0o755)
-            libc.mount(mount.source, mount.target, mount.fstype, mount.flags, mount.data)
+        except OSError as error:
+            hint = "a boot needs it: is the kernel built without it (CONFIG_DEVTMPFS, CONFIG_TMPFS)?"
+            raise MountError("mount", f"{mount.fstype} on {mount.target}", errno=error.errno or 0, hint=hint) from error
+
+
+def _device(directory: str) -> int:
+    """The device number of a directory, which is made where it is missing."""
+    try:
+        return os.stat(directory).st_dev
+    except FileNotFoundError:
+        os.mkdir(directory, 0o755)
+        return os.stat(directory).st_dev
 
 
 def mount_root(device: str, target: str, fstypes: tuple[str, ...], options: tuple[str, ...], mode: str) -> str:
