@@ -73,7 +73,13 @@ def _no_modules(release: str, error: OSError) -> ModuleError:
 def find_root(step: plan.FindRoot, boot: Boot) -> str:
     """Listen, look, wait."""
     buses = boot.loader.index.patterns.buses if boot.loader and boot.by_hardware else ()
-    monitor = Monitor(("block", *sorted(buses)))
+    try:
+        monitor = Monitor(("block", *sorted(buses)))
+    except OSError as error:  # libudev does not say why
+        hint = "is the kernel built without networking (CONFIG_NET)?"
+        raise DeviceError(
+            "listen to", "the kernel's uevents", errno=error.errno or 0, seen=str(error), hint=hint
+        ) from error
     boot.search = devices.Search(monitor, step.ref, boot.loader if boot.by_hardware else None)
     if step.delay:
         time.sleep(step.delay)

@@ -40,6 +40,7 @@ _CALLS: tuple[tuple[Any, str], ...] = (
     (builtins, "open"), (blkid, "probe"), (_thread, "start_new_thread"),
 )  # fmt: skip
 
+
 class Case(NamedTuple):
     """One boot: which call fails and how; whether pivot_root(2) is refused as on a rootfs before Linux 7.0."""
 
