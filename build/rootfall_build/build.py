@@ -18,7 +18,7 @@ from rootfall import __version__
 from rootfall import config as configuration
 from rootfall.errors import BuildError
 from rootfall.model import Config
-from rootfall_build import compress, cpio, output, summary
+from rootfall_build import compress, cpio, output, rescue, summary
 from rootfall_build.drivers import wishes
 from rootfall_build.elf import is_elf
 from rootfall_build.image import Directory, Entry, File, Image, Node, Symlink
@@ -99,6 +99,8 @@ def build(request: Request, freeze: Freeze, cache: Path, progress: Progress) -> 
     for name in selection.builtin:
         progress.note(f"{name} is built into kernel {request.kernel}")
 
+    rescue.add_shell(image, config.image.shell, request.sysroot)
+    rescue.add_password(image, config.boot.on_failure.password, runtime.directory, request.sysroot)
     add_configuration(image, text, config)
     add_skeleton(image)
 

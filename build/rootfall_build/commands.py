@@ -76,7 +76,7 @@ def plan(file: Path, append: str) -> None:
     from rootfall import cmdline
     from rootfall import config as configuration
     from rootfall.mounts import API_MOUNTS
-    from rootfall.plan import make_plan
+    from rootfall.plan import STAGES, make_plan
 
     _, config = configuration.load(str(file))
     parameters = cmdline.parse(append)
@@ -86,6 +86,9 @@ def plan(file: Path, append: str) -> None:
     print(made)
     print(f"   argv: {' '.join((made.handover.init, *argv))}")
     print(f"   environment: {' '.join(f'{name}={value}' for name, value in environment.items())}")
+    print(f"   rd.break= stops before: {', '.join(STAGES[type(step)] for step in (*made.steps, made.handover))}")
+    for stage in sorted({each for each in parameters.break_at if each} - set(STAGES.values())):
+        print(f"warning: rd.break={stage}: no such stage; the boot will stop before the switch", file=sys.stderr)
     print(f"   if it fails: {_failure(cmdline.on_failure(config.boot.on_failure, parameters))}")
     for warning in parameters.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -94,7 +97,8 @@ def plan(file: Path, append: str) -> None:
 def _failure(on_failure: OnFailure) -> str:
     """What a failed boot does, for people."""
     pause = f" after {on_failure.after:g} s" if on_failure.after else ""
-    return f"the report, then {on_failure.action}{pause}"
+    asked = " behind a password" if on_failure.password and on_failure.action == "shell" else ""
+    return f"the report, then {on_failure.action}{asked}{pause}"
 
 
 @click.command("list", context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rootfall.errors import BuildError
 from rootfall.modules import INDEX_FILES, READY, ready_index
+from rootfall_build.hints import HINTS, hints
 from rootfall_build.image import File, Image
 from rootfall_build.module_index import Index, find_tree, indexed, load, normal
 
@@ -194,6 +195,7 @@ def add_modules(
         data = payloads.get(module.name) or read_module(tree, module.path, version)
         image.add(File(f"{base}/{module.stored}", 0o644, data), module.why, GROUP)
     texts = index_files(index, selection)
+    texts[HINTS] = hints(index)
     texts[READY] = ready_index([texts[name] for name in INDEX_FILES])
     for name, text in texts.items():
         image.add(File(f"{base}/{name}", 0o644, text), "index of the kernel modules", GROUP)

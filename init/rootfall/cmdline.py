@@ -137,7 +137,7 @@ def on_failure(configured: OnFailure, cmdline: Cmdline) -> OnFailure:
     """What a failure does: panic=N reboots after N seconds, panic=-N at once; panic=0 leaves what is configured."""
     if not cmdline.panic:
         return configured
-    return OnFailure("reboot", float(max(cmdline.panic, 0)))
+    return configured._replace(action="reboot", after=float(max(cmdline.panic, 0)))
 
 
 def init_argv(init: str, argv: list[str]) -> tuple[str, ...]:

@@ -5,10 +5,14 @@ One grammar for the log: `rootfall: SUBSYSTEM: VERB OBJECT: OUTCOME`, one fact a
 screen names the culprit. See /dev/kmsg in the kernel's Documentation/ABI/testing/dev-kmsg.
 """
 
+import _thread
 import os
+
+from rootfall.linux import libc
 
 ERROR, WARNING, INFO, DEBUG = 3, 4, 6, 7
 _RECORD = 900  # bytes; the kernel refuses a record of more than 992 (kernel/printk/printk.c, devkmsg_write)
+DRAIN_LIMIT = 10.0  # seconds; a page of text takes four at 9600 baud
 _RATELIMIT = "/proc/sys/kernel/printk_devkmsg"
 
 
@@ -57,7 +61,7 @@ def limit_rate(setting: str) -> str:
         with open(_RATELIMIT) as file:
             old = file.read().strip()
         with open(_RATELIMIT, "w") as file:
-            file.write(setting)
+            file.write(f"{setting}\n")  # without the newline the kernel refuses it
     except OSError:
         return ""
     return old
@@ -70,7 +74,9 @@ def reopen_console() -> None:
     """
     for path in ("/dev/console", "/dev/null"):
         try:
-            fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+            # A serial line without a carrier would make open(2) wait for one.
+            fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.set_blocking(fd, True)
         except OSError:
             continue
         try:
@@ -83,6 +89,33 @@ def reopen_console() -> None:
         except OSError:
             pass  # what the kernel gave us still speaks
         return
+
+
+def say(*lines: str) -> None:
+    """Print lines on the console; a console that is gone is no reason to fail."""
+    try:
+        os.write(2, ("\n".join(lines) + "\n").encode(errors="replace"))
+    except OSError:
+        pass
+
+
+def drain(limit: float) -> None:
+    """Wait until the console has sent what was written, `limit` seconds at most: a serial line may be held up for ever.
+
+    A report is longer than the buffer of a serial port, and a reset would cut it off.
+    """
+    sent = _thread.allocate_lock()
+    sent.acquire()
+
+    def wait() -> None:
+        try:
+            libc.tcdrain(2)
+        except OSError:
+            pass  # not a terminal
+        sent.release()
+
+    _thread.start_new_thread(wait, ())
+    sent.acquire(timeout=limit)
 
 
 def status_line(text: str) -> None:

@@ -117,6 +117,7 @@ class Search:
         self.seen: dict[str, BlockDevice] = {}
         self._monitor, self._loader = monitor, loader
         self._events = self._said = 0
+        self.recent: list[Any] = []  # the last uevents, for the report
 
     def present(self) -> BlockDevice | None:
         """Coldplug: look at the hardware and the block devices that are there now."""
@@ -174,6 +175,7 @@ class Search:
 
     def _handle(self, device: "Any") -> None:
         """One uevent: hardware that wants a driver, a block device that came, changed or went."""
+        self.recent = [*self.recent[-7:], device]
         if device.subsystem == "block":
             if device.action == "remove":
                 self.seen.pop(device.device_node, None)
@@ -224,20 +226,11 @@ class Search:
 
     def _not_found(self, what: str) -> DeviceError:
         self._end_of_line()
+        from rootfall import near_miss
+
         seen = "; ".join(map(str, self.seen.values())) or "no block device at all"
-        hint = self._near_miss() or "check root= (or boot.root.device) against `blkid` on the running system"
+        near = next(near_miss.sentences(self.ref, self.seen.values()), "")
+        hint = near or "check root= (or boot.root.device) against `blkid` on the running system"
         if not self.seen:
             hint = "no driver of the image drives a disk here: add the disk's driver to image.modules"
         return DeviceError("find the root device", what, seen=seen, hint=hint)
-
-    def _near_miss(self) -> str:
-        """The value that was asked for, on another tag or off by one character."""
-        wanted = self.ref.value.lower()
-        for device in self.seen.values():
-            for tag in ("UUID", "LABEL", "PARTUUID", "PARTLABEL"):
-                value = device.tags.get(tag, "").lower()
-                if value and value == wanted and tag != self.ref.kind:
-                    return f"{device.node} has it as {tag}=: did you mean root={tag}={self.ref.value}?"
-                if len(value) == len(wanted) and sum(a != b for a, b in zip(value, wanted, strict=True)) == 1:
-                    return f"{device.node} has {tag}={device.tags[tag]}, which differs in one character"
-        return ""

@@ -1,128 +1,44 @@
 # SPDX-License-Identifier: MIT
 """A boot that failed: the report that says why, then what the configuration asks for: shell, reboot, poweroff or halt.
 
-Imports nothing that a boot has not imported: it must work when our own files are gone. Never returns.
+Imported only when a boot has failed, and only while our own files are there: after the switch, `main.last_words` remains.
 """
 
 import os
-import sys
 import time
 
-from rootfall import hardware
-from rootfall.cmdline import Cmdline, init_environment
-from rootfall.errors import RootfallError
-from rootfall.linux import libc, signals
-from rootfall.model import OnFailure
-from rootfall.plan import NEW_ROOT, FindRoot, Plan
-from rootfall.steps import Boot
+from rootfall import findings, report, shell
+from rootfall.console import say
+from rootfall.steps import Boot, Stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import NoReturn
+    from collections.abc import Callable
 
-_WIDTH = 76
-_COMMANDS = {"reboot": libc.RB_AUTOBOOT, "poweroff": libc.RB_POWER_OFF, "halt": libc.RB_HALT_SYSTEM}
-_HELP = "report  devices  plan  log  retry  sh  reboot  poweroff  halt"
+_PMSG = "/dev/pmsg0"  # what is written there is in /sys/fs/pstore after the next start (pstore, ramoops)
 
 
-class Stage:
-    """How far the boot came: what was decided so far, and whether there is a way back."""
-
-    def __init__(self) -> None:
-        """Nothing is decided."""
-        self.on_failure = OnFailure()
-        self.plan: Plan | None = None
-        self.irreversible = False
-
-
-def give_up(error: BaseException, boot: Boot, stage: Stage) -> "NoReturn":
-    """Print the report, then do what on_failure says."""
+def give_up(error: BaseException, boot: Boot, stage: Stage, hand_over: "Callable[[Boot, Stage], None]") -> None:
+    """Print the report, leave it for the next boot, do what on_failure says. Returns when nothing more can be done."""
     try:
-        lines = report(error, boot, stage)
-    except BaseException as second:  # the report itself must not take PID 1 down
+        found = findings.gather(error, boot, stage)
+        facts = report.facts(found)
+        lines, text = report.screen(facts), report.whole(facts, found)
+        write(report.JSON, report.to_json(found) + "\n")
+    except Exception as second:  # the report itself must not take PID 1 down
         lines = ["", f"rootfall: THIS BOOT FAILED: {error!r}", f"and cannot be reported: {second!r}"]
-    say(lines)
-    for line in lines:
+        text = "\n".join(lines) + "\n"
+    report.show(lines)
+    for line in text.splitlines():
         boot.log.line(7, f"report: {line}")  # below the console's level: it has been printed there already
-    _write("/run/rootfall/report.txt", "\n".join(lines) + "\n")
-    try:
-        act(stage.on_failure, lines, boot, stage)
-    except BaseException as second:
-        say([f"cannot {stage.on_failure.action}: {second!r}"])
-    stand_still()
+    write(report.TEXT, text)
+    if os.path.exists(_PMSG):
+        write(_PMSG, text)
+    act(shell.Scene(boot, stage, hand_over, lines))
 
 
-def report(error: BaseException, boot: Boot, stage: Stage) -> list[str]:
-    """The lines of the report, at most 76 columns: the goal, what failed, on what, what was seen, the remedy."""
-    facts: list[tuple[str, str]] = []
-    if stage.plan:
-        device = next((str(step.ref) for step in stage.plan.steps if isinstance(step, FindRoot)), "")
-        facts.append(("goal", f"root {device}, then {stage.plan.handover.init}"))
-    if isinstance(error, RootfallError):
-        facts += _facts_of(error)
-    elif isinstance(error, OSError):
-        facts.append(("failed", str(error)))
-    else:
-        facts += [("failed", f"internal error: {error!r}"), ("at", _where(error.__traceback__))]
-    failed = boot.loader.failed if boot.loader else {}
-    facts += [("module", f"{name} {outcome}") for name, outcome in tuple(failed.items())]  # threads may still add to it
-    if boot.device is None:
-        facts += [("no driver", f"for {d.bus} {d.name} in this image: {d.modalias}") for d in hardware.unclaimed()[:6]]
-    facts += [("kernel", line) for line in _kernel_complaints()]
-    lines = ["", "rootfall: THIS BOOT FAILED", "-" * _WIDTH]
-    for name, text in facts:
-        lines += _wrap(f"{name:<10}", text)
-    return [*lines, "-" * _WIDTH]
-
-
-def _facts_of(error: RootfallError) -> list[tuple[str, str]]:
-    problems = getattr(error, "problems", ())
-    facts = [("failed", f"cannot {error.attempted} {error.subject}")]
-    if error.errno:
-        facts.append(("errno", f"{error.errno}, {os.strerror(error.errno)}"))
-    if problems:
-        facts += [("line", line) for line in str(error).splitlines()[:8]]
-    elif error.seen:
-        facts += [("seen", each) for each in error.seen.split("; ")[:12]]
-    if error.hint:
-        facts.append(("remedy", error.hint))
-    return facts
-
-
-def _where(traceback: "TracebackType | None") -> str:
-    places = []
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
-        places.append(f"{code.co_filename}:{traceback.tb_lineno} {code.co_name}")
-        traceback = traceback.tb_next
-    return ", ".join(places[-4:])
-
-
-def _kernel_complaints() -> list[str]:
-    """The last errors and warnings in the kernel's log: its side of the story."""
-    found: list[str] = []
-    try:
-        fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return found
-    try:
-        while True:
-            try:
-                head, _, text = os.read(fd, 8192).decode(errors="replace").partition(";")
-            except BrokenPipeError:  # EPIPE: records were overwritten before they were read; the next is there
-                continue
-            level = int(head.split(",")[0])
-            if level < 8 and level & 7 <= 4 and "rootfall:" not in text:  # facility 0: the kernel itself
-                found.append(text.partition("\n")[0])
-    except (OSError, ValueError):
-        pass  # EAGAIN: the end of the log
-    finally:
-        os.close(fd)
-    return found[-4:]
-
-
-def _write(path: str, text: str) -> None:
+def write(path: str, text: str) -> None:
+    """Leave a file; a boot that has failed does not fail again for it."""
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8", errors="replace") as file:
@@ -131,122 +47,16 @@ def _write(path: str, text: str) -> None:
         pass
 
 
-def _wrap(head: str, text: str) -> list[str]:
-    """Lines of at most 76 columns; what has no glyph becomes `?`, for a label may hold a terminal's commands."""
-    lines, line = [], head
-    for word in text.split():
-        plain = "".join(c if c.isprintable() else "?" for c in word)
-        if columns(line) + columns(plain) > _WIDTH and line.strip() and line != head:
-            lines.append(line.rstrip())
-            line = " " * len(head)
-        for character in plain:
-            if columns(line) + columns(character) > _WIDTH:
-                lines.append(line)
-                line = " " * len(head)
-            line += character
-        line += " "
-    return [*lines, line.rstrip()]
-
-
-def columns(text: str) -> int:
-    """How wide a terminal prints it, at most: East Asian characters, which begin at U+1100, take two."""
-    return sum(2 if character >= "\u1100" else 1 for character in text)
-
-
-def say(lines: list[str]) -> None:
-    """Print on the console; a console that is gone is no reason to fail."""
-    try:
-        os.write(2, ("\n".join(lines) + "\n").encode(errors="replace"))
-    except OSError:
-        pass
-
-
-def act(on_failure: OnFailure, lines: list[str], boot: Boot, stage: Stage) -> None:
-    """Wait `after` seconds, then do the action."""
+def act(scene: shell.Scene) -> None:
+    """Wait `after` seconds, then do the action. Whoever leaves the shell, or cannot get into it, does not get past it."""
+    on_failure = scene.stage.on_failure
     if on_failure.after > 0:
-        say([f"rootfall: {on_failure.action} in {on_failure.after:g} s"])
+        say(f"rootfall: {on_failure.action} in {on_failure.after:g} s")
         time.sleep(on_failure.after)
-    if on_failure.action == "shell":
-        talk(lines, boot, stage)
-    else:
-        end(on_failure.action)
-
-
-def end(action: str) -> None:
-    """reboot(2), with what was written on its way to the disks first."""
-    say([f"rootfall: {action}"])
-    os.sync()
-    libc.reboot(_COMMANDS[action])
-
-
-def talk(lines: list[str], boot: Boot, stage: Stage) -> None:
-    """The built-in console, for images without a shell: looks at things, tries again, ends the machine."""
-    say([f"rootfall: type one of: {_HELP}"])
-    pending = b""
-    while True:
-        os.write(2, b"rootfall> ")
-        while b"\n" not in pending and b"\r" not in pending:
-            data = os.read(0, 512)
-            if not data:
-                return  # no console to read from
-            pending += data
-        line, _, pending = pending.replace(b"\r", b"\n").partition(b"\n")
-        word = line.decode(errors="replace").strip()
-        try:
-            _obey(word, lines, boot, stage)
-        except OSError as error:  # the next word may have more luck
-            say([f"{word}: {error}"])
-
-
-def _obey(word: str, lines: list[str], boot: Boot, stage: Stage) -> None:
-    match word:
-        case "":
-            pass
-        case "report":
-            say(lines)
-        case "devices":
-            say([str(each) for each in boot.search.seen.values()] if boot.search else ["the search had not begun"])
-        case "plan":
-            say(str(stage.plan or "no plan was made").splitlines())
-        case "log":
-            say([f"{s.end / 1e9:9.3f} s  {s.name}: {s.detail}" for s in boot.timeline.spans])
-        case "retry" if not stage.irreversible:
-            _try_again()
-        case "sh" if os.path.exists("/bin/sh"):
-            _shell()
-        case "reboot" | "poweroff" | "halt":
-            end(word)
-        case _:
-            say([f"{word}: not to be had here; type one of: {_HELP}"])
-
-
-def _try_again() -> None:
-    """From the start, as the kernel would: a root that is mounted twice would be EBUSY."""
-    try:
-        libc.umount2(NEW_ROOT, libc.MNT_DETACH)
-    except OSError:
-        pass  # the boot did not come that far
-    os.execve("/init", sys.argv, init_environment(os.environ, Cmdline()))
-
-
-def _shell() -> None:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            signals.reset()
-            os.setsid()
-            os.execv("/bin/sh", ["sh", "-i"])
-        finally:
-            os._exit(127)
-    while os.wait()[0] != pid:
-        pass  # children that the shell left behind
-
-
-def stand_still() -> "NoReturn":
-    """PID 1 must not exit: reap what ends, for ever."""
-    say(["rootfall: nothing more can be done; this machine stands still"])
-    while True:
-        try:
-            os.wait()
-        except OSError:  # no children, and nobody who could make any
-            signals.pause()
+    if on_failure.action != "shell":
+        shell.end(on_failure.action)
+    elif not shell.admitted(on_failure.password):
+        say("rootfall: no shell without the password")
+        shell.end("reboot")
+    elif shell.offer(scene, "exit tries again"):
+        shell.try_again(scene)

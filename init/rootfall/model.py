@@ -38,10 +38,14 @@ class Root(NamedTuple):
 
 
 class OnFailure(NamedTuple):
-    """What a failed boot does when its report is printed: shell | reboot | poweroff | halt, after so many seconds."""
+    """What a failed boot does when its report is printed: shell | reboot | poweroff | halt, after so many seconds.
+
+    `password` is the hash (crypt(5)) of what a person must type before any shell; empty asks for none.
+    """
 
     action: str = "shell"
     after: float = 0.0
+    password: str = ""
 
 
 class BootConfig(NamedTuple):
@@ -62,7 +66,7 @@ class ImageConfig(NamedTuple):
 
     `modules` are put in with their dependencies and soft dependencies, and loaded at every boot. `drivers` are groups of
     drivers, put in and loaded where the hardware is there; so are `filesystems`, when the root turns out to be one.
-    `level` None is the compressor's default.
+    `level` None is the compressor's default. `shell` is the emergency shell's program: none | busybox.
     """
 
     modules: tuple[str, ...] = ()
@@ -70,6 +74,7 @@ class ImageConfig(NamedTuple):
     filesystems: tuple[str, ...] = ()
     compress: str = "zstd"
     level: int | None = None
+    shell: str = "none"
 
 
 class Config(NamedTuple):

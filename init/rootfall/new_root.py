@@ -6,6 +6,7 @@ Paths are resolved inside the root: a symbolic link, absolute or not, never lead
 
 import os
 import stat
+import sys
 
 from rootfall.errors import SwitchRootError
 from rootfall.record import NamedTuple
@@ -144,12 +145,20 @@ def _check_interpreter(root: str, init: str, interpreter: str) -> str:
     return ""
 
 
+def own_program() -> Elf | None:
+    """The header of the program that runs here: what this machine is."""
+    try:
+        return read_elf(sys.executable)
+    except OSError:
+        return None
+
+
 def choose_init(root: str, wanted: str) -> tuple[str, tuple[str, ...]]:
     """The init to execute and why those before it were passed over; the wanted one first, then the kernel's own list.
 
     Raises SwitchRootError naming each candidate's fault when there is none.
     """
-    own = read_elf("/proc/self/exe")
+    own = own_program()
     faults: list[str] = []
     for init in (wanted, *(each for each in FALLBACKS if each != wanted)):
         fault = check(root, init, own)

@@ -70,6 +70,9 @@ class SwitchRoot(NamedTuple):
 
 Step = LoadModules | FindRoot | MountRoot
 
+# What rd.break= calls the steps.
+STAGES = {LoadModules: "modules", FindRoot: "device", MountRoot: "mount", SwitchRoot: "switch"}
+
 
 class Plan(NamedTuple):
     """The steps in order, and the hand-over that ends them."""

@@ -39,6 +39,7 @@ _FSTYPE = r"[a-z0-9][a-z0-9._-]*(,[a-z0-9][a-z0-9._-]*)*"
 _OPTION = r'(?!r[ow]$)[^\s,"]+("[^"]*")?'
 _MODULE = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 _MODULE_OPTION = r"[A-Za-z0-9][A-Za-z0-9_-]*\.[A-Za-z0-9_]+(=\S*)?"
+_HASH = r"\$(2[abxy]|5|6|7|y|gy)\$[./0-9A-Za-z$=,]{20,400}"
 _INIT = r"/[^\s/]\S*"
 
 
@@ -198,6 +199,13 @@ MODULES = _pattern(
     {r".*\.ko(\.\w+)?": "a module's name, not its file: leave out the folder and .ko"},
 )._replace(many="[virtio_blk, ext4]")
 
+PASSWORD = _pattern(
+    "a password's hash as in /etc/shadow (crypt(5))",
+    _HASH,
+    {
+        "[^$].*|": "this is not a hash: `openssl passwd -6` or `mkpasswd` makes one, and the password stays out of the file"
+    },
+)
 MODULE_OPTIONS = _pattern(
     "a module's parameter as on the kernel command line, such as usb_storage.delay_use=0",
     _MODULE_OPTION,
@@ -230,9 +238,13 @@ KEYS = (
     Key("boot.blacklist", MODULES, "[]", "Modules that are never loaded because hardware asks for them."),
     Key("boot.on_failure.action", _words("shell", "reboot", "poweroff", "halt"), "shell", "What to do."),
     Key("boot.on_failure.after", DURATION, "0s", "How long to show the report first."),
+    Key("boot.on_failure.password", PASSWORD, "", "Whoever wants a shell must type it; three wrong ones reboot."),
     Key("image.modules", MODULES, "[]", "Kernel modules to put in, with all they need, and to load at every boot."),
     Key("image.drivers", DRIVERS, "[]", "Groups of drivers to put in; loaded where their hardware is there."),
     Key("image.filesystems", FILESYSTEMS, "[]", "File systems to put in; loaded when the root is one."),
+    Key(
+        "image.shell", _words("none", "busybox"), "none", "The emergency shell; `none` leaves a small built-in console."
+    ),
     Key("image.compress.method", _words(*LEVELS), "zstd", "The kernel must know the method."),
     Key("image.compress.level", LEVEL, "", "How hard to try; each method has its own default. Not for `none`."),
 )

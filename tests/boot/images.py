@@ -53,6 +53,15 @@ def edited(image: Path, output: Path, contents: Mapping[str, bytes]) -> Path:
     return output
 
 
+def with_programs(image: Path, output: Path, programs: Mapping[str, bytes]) -> Path:
+    """The image with these executable files in it, also in place of what it had there, uncompressed."""
+    members = cpio.read(image.read_bytes(), str(image))
+    entries = [_entry(member, {}) for member in members if member.path not in programs]
+    files = (File(path, 0o755, data) for path, data in programs.items())
+    output.write_bytes(b"".join(cpio.archive([*entries, *files], 0)))
+    return output
+
+
 def _entry(member: cpio.Member, contents: dict[str, bytes]) -> Entry:
     mode, data = stat.S_IMODE(member.mode), bytes(member.data)
     match stat.S_IFMT(member.mode):

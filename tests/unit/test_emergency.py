@@ -1,278 +1,289 @@
 # SPDX-License-Identifier: MIT
-"""The report of a boot that failed: never too wide, never an error of its own, and the cause is in it."""
+"""What a failed boot does after its report, and the shell: every word of it, its password, and its bounds."""
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from rootfall import console, emergency, hardware, plan, steps
-from rootfall.devices import BlockDevice, Search
-from rootfall.emergency import Stage, report
-from rootfall.errors import (
-    CommandLineError,
-    ConfigError,
-    DeviceError,
-    ModuleError,
-    MountError,
-    Problem,
-    RootfallError,
-    SwitchRootError,
-)
-from rootfall.linux import libc
-from rootfall.model import BootConfig, Config, DeviceRef, ImageConfig, OnFailure, Root
-from rootfall.timeline import Timeline
-
-WIDTH = 76
-ANY = st.text(st.characters(codec=None))
-COMPLAINTS = emergency._kernel_complaints
+from rootfall import cmdline, devices, emergency, findings, main, mounts, password, plan, report, shell, steps, stops
+from rootfall.devices import BlockDevice
+from rootfall.errors import MountError
+from rootfall.linux import libc, udev
+from rootfall.model import OnFailure
+from tests.unit.failed_boot import boot, stage
 
 
-class Silent(console.Log):
-    def __init__(self) -> None:
-        self._fd = -1
-        self.lines: list[str] = []
-
-    def line(self, level: int, text: str) -> None:
-        self.lines.append(text)
-
-
-def boot() -> steps.Boot:
-    return steps.Boot(Silent(), Timeline())
-
-
-def stage(device: str = "root", init: str = "/sbin/init") -> Stage:
-    found = Stage()
-    found.plan = plan.make_plan(Config(1, BootConfig(Root(DeviceRef("LABEL", device)), init), ImageConfig()))
-    return found
-
-
-@pytest.fixture(autouse=True)
-def _no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "unclaimed", tuple)
-    monkeypatch.setattr(emergency, "_kernel_complaints", list)
-
-
-@settings(max_examples=150, deadline=None)
-@given(ANY, ANY, ANY, ANY, ANY, ANY, st.integers(0, 200))
-def test_no_line_is_wider_than_the_console_whatever_is_in_it(
-    attempted: str, subject: str, seen: str, hint: str, device: str, name: str, errno: int
-) -> None:
-    this = boot()
-    this.loader = type("Loader", (), {"failed": {name: f"failed: {hint}"}})()
-    error = DeviceError(attempted, subject, errno=errno, seen=seen, hint=hint)
-    for line in report(error, this, stage(device)):
-        assert emergency.columns(line) <= WIDTH
-        assert all(character.isprintable() for character in line)
-
-
-@given(st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), max_size=300))
-def test_no_printable_character_is_lost_by_the_wrapping(text: str) -> None:
-    lines = emergency._wrap("failed    ", text)
-    assert "".join(line[10:].strip() for line in lines) == "".join(c if c.isprintable() else "?" for c in text)
-
-
-def test_words_are_not_broken_where_they_need_not_be() -> None:
-    lines = emergency._wrap("failed    ", "word " * 40)
-    assert {word for line in lines for word in line[10:].split()} == {"word"}
-    assert all(line.startswith(" " * 10) for line in lines[1:])
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (ModuleError("load modules for kernel", "6.1", seen="the image was built for kernel 6.12"), ["6.1", "6.12"]),
-        (
-            DeviceError("find the root device", "UUID=x in 3 s", seen="/dev/a 1 B; /dev/b 2 B"),
-            ["/dev/a 1 B", "/dev/b 2 B"],
-        ),
-        (MountError("mount the root", "/dev/x as ext4", errno=22, hint="fsck it"), ["22, Invalid argument", "fsck it"]),
-        (SwitchRootError("find an init in the new root", "/sysroot", seen="/sbin/init: no"), ["/sbin/init: no"]),
-        (CommandLineError("use the kernel parameter", "root=7", seen="no device", hint="correct root="), ["root=7"]),
-        (
-            ConfigError("/etc/x.yaml", (Problem(3, 4, "boot.rot", "unknown key"), Problem(9, 1, "", "second"))),
-            ["/etc/x.yaml:3:4: boot.rot: unknown key", "/etc/x.yaml:9:1: second"],
-        ),
-        (FileNotFoundError(2, "No such file or directory", "/proc/cmdline"), ["/proc/cmdline"]),
-        (ZeroDivisionError("a bug"), ["internal error: ZeroDivisionError('a bug')"]),
-        (SystemExit(3), ["internal error: SystemExit(3)"]),
-        (KeyboardInterrupt(), ["internal error: KeyboardInterrupt()"]),
-    ],
-)
-def test_the_cause_is_named_for_every_kind_of_error(error: BaseException, words: list[str]) -> None:
-    lines = [" ".join(line.split()) for line in report(error, boot(), stage())]
-    for each in words:
-        assert any(each in line for line in lines), lines
-    assert any("goal root LABEL=root, then /sbin/init" in line for line in lines)
-
-
-def test_every_class_of_the_tree_has_been_reported() -> None:
-    tested = {ModuleError, DeviceError, MountError, SwitchRootError, CommandLineError, ConfigError}
-    own = {each for each in RootfallError.__subclasses__() if each.__module__ == "rootfall.errors"}
-    assert {each.__name__ for each in own - tested} == {"BuildError"}
-
-
-def test_an_internal_error_says_where() -> None:
-    try:
-        _ = 1 // 0
-    except ZeroDivisionError as error:
-        text = "".join(line[10:] for line in report(error, boot(), Stage()))
-    assert "test_an_internal_error_says_where" in text
-
-
-def test_a_module_that_failed_is_in_the_report_of_any_failure() -> None:
-    this = boot()
-    this.loader = type("Loader", (), {"failed": {"ext4": "failed: Exec format error (errno 8)"}})()
-    assert "module    ext4 failed: Exec format error (errno 8)" in report(OSError(5, "x"), this, Stage())
-
-
-def test_unclaimed_storage_is_told_from_other_hardware() -> None:
-    yes = [
-        ("pci", "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01"),
-        ("pci", "pci:v00001AF4d00001042sv00001AF4sd00001100bc01sc80i00"),
-        ("pci", "pci:v00001B36d0000000Dsv00001AF4sd00001100bc0Csc03i30"),
-        ("virtio", "virtio:d00000002v00001AF4"),
-        ("virtio", "virtio:d00000008v00001AF4"),
-        ("usb", "usb:v46F4p0001d0000dc00dsc00dp00ic08isc06ip50in00"),
-        ("mmc", "mmc:block"),
-    ]
-    no = [
-        ("pci", "pci:v00008086d000010D3sv00008086sd00000000bc02sc00i00"),
-        ("virtio", "virtio:d00000001v00001AF4"),
-        ("usb", "usb:v0627p0001d0000dc00dsc00dp00ic03isc00ip00in00"),
-    ]
-    assert [each for each in (*yes, *no) if hardware._may_be_storage(*each)] == yes
-
-
-class Still(BaseException):
-    """Where PID 1 would stand still."""
+class Executed(BaseException):
+    """Where another program would have begun."""
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[object]:
     """What a failed boot does to the machine, written down instead."""
     done: list[object] = []
+
+    def executed(*arguments: object) -> None:
+        done.append(("execve", *arguments))
+        raise Executed
+
     monkeypatch.setattr(libc, "reboot", done.append)
-    monkeypatch.setattr(emergency, "_write", lambda path, text: done.append(path))
-    monkeypatch.setattr(emergency, "say", lambda lines: done.extend(lines))
+    monkeypatch.setattr(libc, "umount2", lambda target, flags: done.append((target, flags)))
+    monkeypatch.setattr(os, "execve", executed)
+    monkeypatch.setattr(shell, "drain", lambda limit: done.append("drain"))
     monkeypatch.setattr(os, "sync", lambda: done.append("sync"))
-    monkeypatch.setattr(emergency.time, "sleep", lambda seconds: done.append(seconds))  # type: ignore[attr-defined]
-
-    def stand_still() -> None:
-        raise Still
-
-    monkeypatch.setattr(emergency, "stand_still", stand_still)
+    monkeypatch.setattr(shell, "load_drivers", lambda boot: done.append("drivers"))
+    monkeypatch.setattr(shell, "_keep_log", lambda: done.append("keep"))
+    monkeypatch.setattr(shell, "_TRIES", str(tmp_path / "run/tries"))
+    monkeypatch.setattr(shell, "SHELL", "/no/such/shell")
+    monkeypatch.setattr(emergency.time, "sleep", done.append)  # type: ignore[attr-defined]
+    monkeypatch.setattr(emergency, "_PMSG", str(tmp_path / "no"))
+    monkeypatch.setattr(report, "TEXT", str(tmp_path / "report.txt"))
+    monkeypatch.setattr(report, "JSON", str(tmp_path / "report.json"))
+    monkeypatch.setattr(report, "show", done.extend)
+    monkeypatch.setattr(findings, "_kernel_complaints", list)
     return done
+
+
+def scene(this: steps.Boot | None = None, the_stage: steps.Stage | None = None) -> shell.Scene:
+    def hand_over(_boot: steps.Boot, handed: steps.Stage) -> None:
+        raise Executed(handed.plan)
+
+    return shell.Scene(this or boot(), the_stage or stage(), hand_over, ["the report"])
+
+
+@contextmanager
+def typing(text: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+    """A person who types this and hangs up; the list is what the console has printed when the block is left."""
+    into, out, read, prompt = *os.pipe(), *os.pipe()
+    os.write(out, text)
+    os.close(out)
+    said: list[bytes] = []
+    with monkeypatch.context() as patch:
+        real_read, real_write = os.read, os.write
+        patch.setattr(os, "read", lambda fd, size: real_read(into if fd == 0 else fd, size))
+        patch.setattr(os, "write", lambda fd, data: real_write(prompt if fd == 2 else fd, data))
+        try:
+            yield said
+        finally:
+            os.close(prompt)
+            said.append(real_read(read, 1 << 16))
+            os.close(read)
+            os.close(into)
 
 
 @pytest.mark.parametrize(
     ("action", "command"), [("reboot", 0x01234567), ("poweroff", 0x4321FEDC), ("halt", 0xCDEF0123)]
 )
-def test_a_failed_boot_does_what_is_configured(machine: list[object], action: str, command: int) -> None:
-    this = stage()
-    this.on_failure = OnFailure(action, 2.5)
-    with pytest.raises(Still):
-        emergency.give_up(OSError(5, "x"), boot(), this)
-    assert machine[-3:] == [f"rootfall: {action}", "sync", command]
-    assert 2.5 in machine
-    assert "/run/rootfall/report.txt" in machine
+def test_a_failed_boot_does_what_is_configured(
+    machine: list[object], action: str, command: int, tmp_path: Path
+) -> None:
+    the_stage = stage()
+    the_stage.on_failure = OnFailure(action, 2.5)
+    emergency.give_up(OSError(5, "x"), boot(), the_stage, main.hand_over)
+    assert machine[-5:] == [2.5, "keep", "sync", "drain", command]
+    assert "rootfall: THIS BOOT FAILED" in machine
+    assert "failed    [Errno 5] x" in (tmp_path / "report.txt").read_text()
+    assert '"kind": "OSError"' in (tmp_path / "report.json").read_text()
 
 
-def test_a_report_that_cannot_be_made_does_not_end_pid_1(
+def test_a_report_that_cannot_be_made_does_not_stop_the_action(
     machine: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*arguments: object) -> list[str]:
-        raise SystemExit("late import")
+    def broken(*arguments: object) -> dict[str, object]:
+        raise MemoryError("no more")
 
-    monkeypatch.setattr(emergency, "report", broken)
-    monkeypatch.setattr(libc, "reboot", broken)
-    this = Stage()
-    this.on_failure = OnFailure("halt")
-    with pytest.raises(Still):
-        emergency.give_up(ZeroDivisionError(), boot(), this)
-    assert "and cannot be reported: SystemExit('late import')" in machine
-    assert "cannot halt: SystemExit('late import')" in machine
+    monkeypatch.setattr(findings, "gather", broken)
+    the_stage = stage()
+    the_stage.on_failure = OnFailure("halt")
+    emergency.give_up(ZeroDivisionError(), boot(), the_stage, main.hand_over)
+    assert "and cannot be reported: MemoryError('no more')" in machine
+    assert machine[-1] == 0xCDEF0123
 
 
-def talk(monkeypatch: pytest.MonkeyPatch, typed: bytes, this: Stage, the_boot: steps.Boot) -> bytes:
-    """Hold a conversation over pipes; returns what the console printed."""
-    into, out, read, prompt = *os.pipe(), *os.pipe()
-    os.write(out, typed)
-    os.close(out)
-    with monkeypatch.context() as patch:
-        real_read, real_write = os.read, os.write
-        patch.setattr(emergency.os, "read", lambda fd, size: real_read(into if fd == 0 else fd, size))  # type: ignore[attr-defined]
-        patch.setattr(emergency.os, "write", lambda fd, data: real_write(prompt if fd == 2 else fd, data))  # type: ignore[attr-defined]
-        emergency.talk(["the report"], the_boot, this)
-    os.close(prompt)
-    said = os.read(read, 1 << 16)
-    os.close(read)
-    os.close(into)
-    return said
-
-
-def test_the_built_in_console_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_built_in_console_answers(monkeypatch: pytest.MonkeyPatch, machine: list[object]) -> None:
+    monkeypatch.setattr(shell, "_devices", lambda: ["/dev/a 512 B TYPE=ext4"])
     this = boot()
-    this.search = Search(None, DeviceRef("LABEL", "x"))  # type: ignore[arg-type]
-    this.search.seen["/dev/a"] = BlockDevice("/dev/a", "8:0", 512, {"TYPE": "ext4"})
     this.timeline.add("find the root", 0, "nothing")
-    said = talk(monkeypatch, b"report\rdevices\nplan\n\nlog\n\xff\nmake tea\n", stage(), this)
+    with typing(b"report\rdevices\nplan\n\nlog\nhelp\nmount\n\xff\nmake tea\n", monkeypatch) as said:
+        assert not shell.talk(scene(this))
     for each in (b"the report", b"/dev/a 512 B TYPE=ext4", b"1. load no modules", b"find the root: nothing"):
-        assert each in said
-    assert b"make tea: not to be had here" in said
+        assert each in said[0]
+    assert b"switch INIT" in said[0]
+    assert b" / " in said[0]
+    assert b"make tea: not to be had here" in said[0]
 
 
-def test_a_word_that_fails_does_not_end_the_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_word_that_fails_does_not_end_the_conversation(
+    monkeypatch: pytest.MonkeyPatch, machine: list[object]
+) -> None:
     def refused(*arguments: object) -> None:
         raise OSError(1, "Operation not permitted")
 
+    def no_root(*arguments: object) -> str:
+        raise MountError("mount the root", "/dev/x as ext4", errno=19)
+
     monkeypatch.setattr(libc, "reboot", refused)
-    monkeypatch.setattr(os, "execve", refused)
-    monkeypatch.setattr(libc, "umount2", refused)
-    monkeypatch.setattr(os, "sync", lambda: None)
-    said = talk(monkeypatch, b"reboot\nretry\nreport\n", stage(), boot())
-    assert said.count(b"[Errno 1] Operation not permitted") == 2
-    assert b"the report" in said
+    monkeypatch.setattr(mounts, "mount_root", no_root)
+    with typing(b"reboot\nmount /dev/x ext4\nreport\n", monkeypatch) as said:
+        shell.talk(scene(the_stage=stage())._replace(boot=steps.Boot(boot().log, boot().timeline)))
+    assert b"reboot: [Errno 1] Operation not permitted" in said[0]
+    assert b"cannot mount the root /dev/x as ext4: No such device" in said[0]
+    assert b"the report" in said[0]
 
 
-def test_retry_starts_as_the_kernel_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[object] = []
-    executed: list[tuple[str, list[str], dict[str, str]]] = []
-    monkeypatch.setattr(libc, "umount2", lambda target, flags: done.append((target, flags)))
-    monkeypatch.setattr(os, "execve", lambda *arguments: executed.append(arguments))
+def test_a_root_that_is_mounted_by_hand_is_switched_to(monkeypatch: pytest.MonkeyPatch, machine: list[object]) -> None:
+    asked: list[object] = []
+
+    def mounted(*arguments: object) -> str:
+        asked.extend(arguments)
+        return "ext4"
+
+    monkeypatch.setattr(mounts, "mount_root", mounted)
+    this = boot()
+    this.loader = None
+    with typing(b"mount /dev/x ext4 noatime,rw\nswitch /bin/sh\n", monkeypatch) as said, pytest.raises(Executed) as end:
+        shell.talk(scene(this))
+    assert asked == ["/dev/x", "/sysroot", ("ext4",), ("noatime",), "rw"]
+    assert b"/dev/x is mounted on /sysroot: ext4, rw; switch goes on" in said[0]
+    assert end.value.args[0].handover == plan.SwitchRoot("/sysroot", "/bin/sh")
+
+
+def test_the_devices_are_those_that_are_there_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Monitor:
+        def __init__(self, subsystems: tuple[str, ...]) -> None:
+            self.present = lambda: (None, BlockDevice("/dev/late", "8:0", 512, {}))
+
+    monkeypatch.setattr(udev, "Monitor", Monitor)
+    monkeypatch.setattr(devices, "examine", lambda each: each)
+    assert shell._devices() == ["/dev/late 512 B nothing known on it"]
+
+
+@pytest.mark.parametrize("word", [b"retry\n", b"exit\n"])
+def test_trying_again_starts_as_the_kernel_would(
+    word: bytes, monkeypatch: pytest.MonkeyPatch, machine: list[object]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["/init", "x"])
     monkeypatch.setenv("_PYI_APPLICATION_HOME_DIR", "/usr/lib/rootfall/_internal")
     monkeypatch.setenv("LD_LIBRARY_PATH", "/usr/lib/rootfall/_internal")
     monkeypatch.setenv("kept", "1")
-    talk(monkeypatch, b"retry\n", stage(), boot())
-    assert done[0] == ("/sysroot", libc.MNT_DETACH)
-    (path, argv, environment), *rest = executed
-    assert rest == []
+    with typing(word, monkeypatch), pytest.raises(Executed):
+        emergency.act(scene())
+    umount, executed = machine[-2:]
+    assert isinstance(executed, tuple)
+    _, path, argv, environment = executed
+    assert umount == ("/sysroot", libc.MNT_DETACH)
     assert (path, argv) == ("/init", ["/init", "x"])
     assert environment["kept"] == "1"
     assert not {"_PYI_APPLICATION_HOME_DIR", "LD_LIBRARY_PATH"} & set(environment)
 
 
-def test_after_the_point_of_no_return_there_is_no_retry(monkeypatch: pytest.MonkeyPatch) -> None:
-    this = stage()
-    this.irreversible = True
-    assert b"retry: not to be had here" in talk(monkeypatch, b"retry\n", this, boot())
+def test_the_tries_are_counted_and_end(machine: list[object], tmp_path: Path) -> None:
+    for _ in range(16):
+        with pytest.raises(Executed):
+            shell.try_again(scene())
+    assert 0x01234567 not in machine
+    with pytest.raises(Executed):
+        shell.try_again(scene())
+    assert 0x01234567 in machine
 
 
-def test_of_a_kernel_log_that_was_overwritten_while_it_was_read_the_rest_is_shown(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_console_that_is_gone_is_not_talked_to_for_ever(
+    machine: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    records: list[bytes | OSError] = [b"4,1,1,-;lost soon\n", BrokenPipeError(32, "Broken pipe"), b"3,9,9,-;kept\n"]
+    with typing(b"", monkeypatch):
+        emergency.act(scene())
+    assert machine == ["drivers"]
 
-    def read(fd: int, size: int) -> bytes:
-        record = records.pop(0) if records else BlockingIOError(11, "Resource temporarily unavailable")
-        if isinstance(record, OSError):
-            raise record
-        return record
 
-    null = os.open("/dev/null", os.O_RDONLY)
-    monkeypatch.setattr(emergency.os, "open", lambda *arguments: null)
-    monkeypatch.setattr(emergency.os, "read", read)
-    assert COMPLAINTS() == ["lost soon", "kept"]
+@pytest.fixture(scope="module")
+def hashed() -> str:
+    import ctypes
+
+    library = ctypes.CDLL("libcrypt.so.1")
+    library.crypt.restype = ctypes.c_char_p
+    made = library.crypt(b"correct horse", b"$6$rounds=1000$saltsalt$")
+    assert isinstance(made, bytes)
+    return made.decode()
+
+
+@pytest.mark.parametrize(
+    ("typed", "in_"),
+    [
+        (b"correct horse\n", True),
+        (b"wrong\n\ncorrect horse\n", True),
+        (b"a\nb\nc\ncorrect horse\n", False),
+        (b"correct horse \n" * 3, False),
+        (b"\xff\0\n", False),
+        (b"", False),
+    ],
+)
+def test_three_tries_for_the_password(
+    typed: bytes, in_: bool, hashed: str, monkeypatch: pytest.MonkeyPatch, machine: list[object]
+) -> None:
+    with typing(typed, monkeypatch) as said:
+        assert shell.admitted(hashed) is in_
+    assert b"correct" not in said[0]
+
+
+def test_without_the_password_the_machine_reboots(
+    hashed: str, monkeypatch: pytest.MonkeyPatch, machine: list[object]
+) -> None:
+    the_scene = scene()
+    the_scene.stage.on_failure = OnFailure("shell", 3.0, hashed)
+    with typing(b"a\nb\nc\n", monkeypatch):
+        emergency.act(the_scene)
+    assert machine == [3.0, "drivers", "keep", "sync", "drain", 0x01234567]
+
+
+@pytest.mark.parametrize("broken", ["", "*0", "$9$x$y", "plain"])
+def test_nothing_fits_a_hash_that_is_none(broken: str) -> None:
+    assert not password.fits(b"", broken or "!")
+    assert not password.fits(broken.encode(), broken or "!")
+
+
+def test_panic_keeps_the_password() -> None:
+    kept = cmdline.on_failure(OnFailure("shell", 0.0, "$6$x$y"), cmdline.parse("panic=5"))
+    assert kept == OnFailure("reboot", 5.0, "$6$x$y")
+
+
+def stopped(words: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], str]:
+    """The stages before which a command line stops the boot, and what was printed."""
+    the_stage, offered = stage(), list[str]()
+    the_stage.parameters = cmdline.parse(words)
+    assert the_stage.plan
+    monkeypatch.setattr(shell, "offer", lambda scene, leaving: offered.append(f"{scene.lines[0]}, {leaving}"))
+    with typing(b"", monkeypatch) as said:
+        for step in (*the_stage.plan.steps, the_stage.plan.handover):
+            stops.before(step, boot(), the_stage, main.hand_over)
+    return [each.split()[2].rstrip(";") for each in offered], said[0].decode()
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        ("rd.break", ["switch"]),
+        ("rd.break=modules rd.break=mount", ["modules", "mount"]),
+        ("rd.break=device", ["device"]),
+        ("rd.break=pre-mount", ["switch"]),
+        ("rootfall.trace", []),
+    ],
+)
+def test_a_boot_stops_where_it_was_told_to(words: str, where: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, said = stopped(words, monkeypatch)
+    assert stages == where
+    if "pre-mount" in words:
+        assert "rd.break=pre-mount: no such stage; there are modules, device, mount, switch" in said
+
+
+def test_the_trace_names_each_step_with_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, said = stopped("rootfall.trace", monkeypatch)
+    assert "trace: device: FindRoot(ref=DeviceRef(kind='LABEL', value='root', partnroff=0), timeout=30.0" in said
+    assert said.count("rootfall: trace: ") == 4
+
+
+def test_every_step_of_a_plan_has_a_stage() -> None:
+    assert {each.__name__ for each in plan.STAGES} == {each.__name__ for each in (*plan.Step.__args__, plan.SwitchRoot)}

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from rootfall import console, main, mounts, new_root, steps, switch_root
-from rootfall.emergency import Stage
 from rootfall.errors import RootfallError, SwitchRootError
 from rootfall.linux import libc, signals
 from rootfall.linux.kernel import Kernel
 from rootfall.model import BootConfig, Config, DeviceRef, ImageConfig, Root
+from rootfall.steps import Stage
 from rootfall.timeline import Timeline
 
 NEW = "/sysroot"
@@ -37,8 +37,10 @@ class FakeKernel(Kernel):
     def __init__(self, old_root: Path, refuse: int = -1, **refusals: int) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.old_root, self.refuse, self.refusals = old_root, refuse, refusals
-        self.directories = {NEW + each for each in API}
+        self.directories = {NEW, *(NEW + each for each in API)}
+        self.links: set[str] = set()
         self.read_only = False
+        self.opened: dict[int, str] = {}
         self.magic, self.pid, self.mountinfo = libc.RAMFS_MAGIC, 1, MOUNTINFO
 
     def _ask(self, *call: object) -> None:
@@ -76,20 +78,29 @@ class FakeKernel(Kernel):
 
     def close(self, fd: int) -> None:
         super().close(fd)
-        self._ask("close", "old")
+        self._ask("close", self.opened.pop(fd, "old"))
 
     def read_mountinfo(self) -> str:
         self._ask("read_mountinfo")
         return self.mountinfo
 
-    def is_directory(self, path: str) -> bool:
-        self._ask("is_directory", path)
-        return path in self.directories
+    def open_below(self, directory: int | None, name: str) -> int:
+        path = name if directory is None else f"{self.opened[directory]}/{name}"
+        self._ask("open_below", path)
+        if path in self.links:
+            raise NotADirectoryError(20, os.strerror(20), name)
+        if path not in self.directories:
+            raise FileNotFoundError(2, os.strerror(2), name)
+        fd = os.open("/", os.O_PATH)
+        self.opened[fd] = path
+        return fd
 
-    def make_directory(self, path: str) -> None:
+    def make_directory(self, directory: int, name: str) -> None:
+        path = f"{self.opened[directory]}/{name}"
         self._ask("make_directory", path)
         if self.read_only:
-            raise OSError(30, os.strerror(30), path)
+            raise OSError(30, os.strerror(30), name)
+        self.directories.add(path)
 
     def execve(self, path: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> None:
         self._ask("execve", path, argv)
@@ -103,7 +114,6 @@ class Executed(BaseException):
 MOVES = [("mount", each, NEW + each, None, libc.MS_MOVE, None) for each in API]
 PRIVATE = ("mount", None, "/", None, libc.MS_REC | libc.MS_PRIVATE, None)
 PIVOT = [
-    PRIVATE,
     ("chdir", NEW),
     ("open_directory", "/"),
     ("pivot_root", ".", "."),
@@ -112,7 +122,7 @@ PIVOT = [
     ("close", "old"),
 ]
 MS_MOVE = [
-    *PIVOT[:4],
+    *PIVOT[:3],
     ("mount", ".", "/", None, libc.MS_MOVE, None),
     ("chroot", "."),
     ("chdir", "/"),
@@ -133,7 +143,8 @@ def old_root(tmp_path: Path) -> Path:
 
 def acts(kernel: FakeKernel) -> list[tuple[object, ...]]:
     """The calls that change something."""
-    return [call for call in kernel.calls if call[0] not in ("getpid", "read_mountinfo", "is_directory")]
+    looks = [("close", path) for path in (NEW, *(NEW + each for each in API))]
+    return [c for c in kernel.calls if c[0] not in ("getpid", "read_mountinfo", "open_below") and c not in looks]
 
 
 def test_mountinfo_is_read_with_its_escapes() -> None:
@@ -170,7 +181,7 @@ def test_any_other_refusal_of_pivot_root_ends_the_switch(old_root: Path, errno: 
     kernel = FakeKernel(old_root, pivot_root=errno)
     with pytest.raises(OSError, match=r"\[Errno"):
         switch_root.switch(kernel, NEW)
-    assert kernel.calls == PIVOT[:4]
+    assert kernel.calls == PIVOT[:3]
     assert (old_root / "init").exists()
 
 
@@ -187,20 +198,20 @@ def test_nothing_is_deleted_before_the_switch_has_succeeded(old_root: Path, numb
     with pytest.raises(OSError, match=r"\[Errno 5\]"):
         switch_root.switch(kernel, NEW)
     assert kernel.calls == MS_MOVE[: number + 1]
-    assert (old_root / "init").exists() is (number < 8)
+    assert (old_root / "init").exists() is (number < 7)
 
 
 def test_the_mounts_move_to_the_same_places(old_root: Path) -> None:
     kernel = FakeKernel(old_root)
     assert switch_root.move_mounts(kernel, NEW) == ()
-    assert acts(kernel) == MOVES
+    assert acts(kernel) == [PRIVATE, *MOVES]
 
 
 def test_a_place_that_is_not_there_is_made(old_root: Path) -> None:
     kernel = FakeKernel(old_root)
     kernel.directories.remove(NEW + "/run")
     assert switch_root.move_mounts(kernel, NEW) == ()
-    assert acts(kernel) == [*MOVES[:3], ("make_directory", NEW + "/run"), MOVES[3]]
+    assert acts(kernel) == [PRIVATE, *MOVES[:3], ("make_directory", NEW + "/run"), MOVES[3]]
 
 
 def test_a_place_that_cannot_be_made_on_a_read_only_root_is_survived(old_root: Path) -> None:
@@ -209,28 +220,58 @@ def test_a_place_that_cannot_be_made_on_a_read_only_root_is_survived(old_root: P
     kernel.read_only = True
     assert switch_root.move_mounts(kernel, NEW) == ("/sys: Read-only file system",)
     assert acts(kernel) == [
-        MOVES[0], ("make_directory", NEW + "/sys"), ("umount2", "/sys", libc.MNT_DETACH), *MOVES[2:],
+        PRIVATE, MOVES[0], ("make_directory", NEW + "/sys"), ("umount2", "/sys", libc.MNT_DETACH), *MOVES[2:],
     ]  # fmt: skip
 
 
-def test_a_symbolic_link_is_never_mounted_through(old_root: Path, tmp_path: Path) -> None:
-    """With the real look at the directory: /dev of the new root is a link to somewhere else."""
-    (tmp_path / "new").mkdir()
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "new/dev").symlink_to(tmp_path / "elsewhere")
+def test_a_place_that_is_a_link_or_a_file_is_not_mounted_on(old_root: Path) -> None:
+    kernel = FakeKernel(old_root)
+    kernel.links.add(NEW + "/dev")
+    lost = switch_root.move_mounts(kernel, NEW)
+    assert lost == ("/dev: no directory there, and no link is followed",)
+    assert acts(kernel) == [PRIVATE, *MOVES[:2], ("umount2", "/dev", libc.MNT_DETACH), MOVES[3]]
 
-    class Looks(FakeKernel):
-        def is_directory(self, path: str) -> bool:
-            return Kernel.is_directory(self, path)
 
-        def make_directory(self, path: str) -> None:
-            Kernel.make_directory(self, path)
+def test_no_link_is_followed_on_the_way_either(old_root: Path) -> None:
+    kernel = FakeKernel(old_root)
+    kernel.mountinfo = MOUNTINFO + "30 22 0:30 / /a/b/c rw - tmpfs tmpfs rw\n"
+    kernel.directories.add(NEW + "/a")
+    kernel.links.add(NEW + "/a/b")
+    assert switch_root.move_mounts(kernel, NEW) == ("/a/b/c: no directory there, and no link is followed",)
+    assert [call[1] for call in kernel.calls if call[0] == "open_below"][-3:] == [NEW, NEW + "/a", NEW + "/a/b"]
 
-    kernel = Looks(old_root)
-    lost = switch_root.move_mounts(kernel, f"{tmp_path}/new")
-    assert lost == ("/dev: File exists",)
-    assert not [call for call in kernel.calls if call[0] == "mount" and call[1] == "/dev"]
-    assert ("umount2", "/dev", libc.MNT_DETACH) in kernel.calls
+
+def test_the_whole_way_to_a_place_is_made(old_root: Path) -> None:
+    kernel = FakeKernel(old_root)
+    kernel.mountinfo = MOUNTINFO + "30 22 0:30 / /a/b rw - tmpfs tmpfs rw\n"
+    assert switch_root.move_mounts(kernel, NEW) == ()
+    assert [call[1] for call in kernel.calls if call[0] == "make_directory"] == [NEW + "/a", NEW + "/a/b"]
+    assert not kernel.opened, "no descriptor is left over"
+
+
+def test_what_the_new_root_has_mounted_itself_is_kept(old_root: Path) -> None:
+    kernel = FakeKernel(old_root)
+    kernel.mountinfo = MOUNTINFO + "30 28 0:30 / /sysroot/run rw - tmpfs tmpfs rw\n"
+    assert switch_root.move_mounts(kernel, NEW) == ("/run: the new root has its own there",)
+    assert acts(kernel) == [PRIVATE, *MOVES[:3], ("umount2", "/run", libc.MNT_DETACH)]
+
+
+def test_what_cannot_even_be_let_go_of_is_survived(old_root: Path) -> None:
+    kernel = FakeKernel(old_root, umount2=22)
+    kernel.links.add(NEW + "/sys")
+    (lost,) = switch_root.move_mounts(kernel, NEW)
+    assert lost.endswith("no link is followed (and it stays on the old root: Invalid argument)")
+
+
+def test_the_mount_that_holds_the_new_root_is_neither_moved_nor_let_go(old_root: Path) -> None:
+    text = "22 1 0:2 / / rw - r r rw\n23 22 0:3 / /run rw - t t rw\n24 23 8:1 / /run/new rw - e e rw\n"
+    text += "25 22 0:4 / /run/newer rw - t t rw\n"
+    assert switch_root.top_level(switch_root.parse_mountinfo(text), "/run/new") == ("/run/newer",)
+    kernel = FakeKernel(old_root)
+    kernel.mountinfo = text
+    kernel.directories = {"/run/new"}
+    assert switch_root.move_mounts(kernel, "/run/new") == ()
+    assert ("umount2", "/run", libc.MNT_DETACH) not in kernel.calls
 
 
 @pytest.mark.parametrize(
@@ -238,6 +279,7 @@ def test_a_symbolic_link_is_never_mounted_through(old_root: Path, tmp_path: Path
     [
         ({"pid": 7}, "only PID 1 can hand over"),
         ({"mountinfo": MOUNTINFO.replace("/sysroot", "/elsewhere")}, "the real root is not mounted"),
+        ({"mountinfo": MOUNTINFO, "new": "/"}, "it is the root already"),
         ({"magic": 0xEF53}, "the current root is not an initramfs"),
     ],
 )
@@ -246,7 +288,7 @@ def test_the_preflight_refuses_and_changes_nothing(old_root: Path, change: dict[
     for name, value in change.items():
         setattr(kernel, name, value)
     with pytest.raises(SwitchRootError, match=words):
-        switch_root.preflight(kernel, NEW)
+        switch_root.preflight(kernel, str(change.get("new", NEW)))
     assert {call[0] for call in kernel.calls} <= {"getpid", "read_mountinfo", "statfs_magic"}
 
 
@@ -262,7 +304,7 @@ class Silent(console.Log):
         self._fd = -1
 
 
-def boot(kernel: FakeKernel, patch: pytest.MonkeyPatch) -> Stage:
+def boot(kernel: FakeKernel, patch: pytest.MonkeyPatch, program: str = "/sbin/init") -> Stage:
     """Run main.boot with this kernel; its exception comes through, as it does to main's own handler."""
     stage = Stage()
 
@@ -279,6 +321,7 @@ def boot(kernel: FakeKernel, patch: pytest.MonkeyPatch) -> Stage:
     patch.setattr(console, "limit_rate", lambda setting: "")
     patch.setattr(steps, "perform", lambda step, this: kernel._ask("step", type(step).__name__))
     patch.setattr(new_root, "choose_init", choose_init)
+    patch.setattr(new_root, "resolve", lambda root, init: root + program)
     patch.setattr(signals, "reset", lambda: kernel._ask("reset_signals"))
     patch.setattr(sys, "argv", ["/init", "one", "three"])
     this = steps.Boot(Silent(), Timeline())
@@ -289,7 +332,7 @@ def boot(kernel: FakeKernel, patch: pytest.MonkeyPatch) -> Stage:
     return stage
 
 
-WHOLE = ["step", "step", "step", "getpid", "read_mountinfo", "statfs_magic", "choose_init", "read_mountinfo"]
+WHOLE = ["step"] * 3 + ["getpid", "read_mountinfo", "statfs_magic", "choose_init", "mount", "read_mountinfo"]
 
 
 def test_a_boot_ends_in_the_real_init(old_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +347,7 @@ def test_a_boot_ends_in_the_real_init(old_root: Path, monkeypatch: pytest.Monkey
     names = [call[0] for call in kernel.calls]
     assert names[: len(WHOLE)] == WHOLE
     assert names[-3:] == ["write_timeline", "reset_signals", "execve"]
-    assert [c for c in acts(kernel) if c[0] not in ("step", "choose_init")][1:-3] == [*MOVES, *PIVOT]
+    assert [c for c in acts(kernel) if c[0] not in ("step", "choose_init")][1:-3] == [PRIVATE, *MOVES, *PIVOT]
 
 
 def calls_of_a_boot(tmp: Path, **refusals: int) -> int:
@@ -339,7 +382,7 @@ def test_whichever_request_is_refused_the_boot_ends_in_an_error_with_a_report(tm
             assert not changed, (refused, changed)
         if raised is None:
             survived.append(refused[0])
-    assert survived == ["is_directory", "mount"] * 4, "a mount that does not move is let go; all else is an error"
+    assert survived == ["open_below", "open_below", "close", "close", "mount"] * 4, "only a mount may be lost"
 
 
 def test_an_init_that_does_not_start_is_named(old_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,6 +390,31 @@ def test_an_init_that_does_not_start_is_named(old_root: Path, monkeypatch: pytes
     with pytest.raises(SwitchRootError) as caught:
         boot(kernel, monkeypatch)
     assert (caught.value.errno, caught.value.subject) == (8, "/sbin/init")
+
+
+def boot_to_systemd(kernel: FakeKernel, patch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """The arguments that an init gets which is a link to systemd."""
+    argv: tuple[str, ...] = boot(kernel, patch, "/usr/lib/systemd/systemd").executed[1]  # type: ignore[attr-defined]
+    return argv
+
+
+def test_systemd_is_told_of_the_initramfs_before_the_kernels_words(
+    old_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = boot_to_systemd(FakeKernel(old_root), monkeypatch)
+    assert (argv[:4], argv[5:]) == (
+        ("/sbin/init", "--switched-root", "--system", "--deserialize"),
+        ("one", "three"),
+    )
+    os.close(int(argv[4]))
+
+
+def test_without_memory_files_systemd_starts_as_any_init(old_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str, flags: int) -> int:
+        raise OSError(38, os.strerror(38))
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    assert boot_to_systemd(FakeKernel(old_root), monkeypatch) == ("/sbin/init", "one", "three")
 
 
 def test_after_the_point_of_no_return_nothing_is_imported(old_root: Path) -> None:
@@ -360,14 +428,14 @@ import builtins, os, sys
 sys.path[:] = {path!r}.split(":")
 import pathlib, pytest
 from tests.unit import test_switch_root as t
-from rootfall import emergency, main, steps
+from rootfall import main, steps
 from rootfall.timeline import Timeline
 kernel = t.FakeKernel(pathlib.Path({str(old_root)!r}), pivot_root=22, execve=8)
 
 def late(name, *rest, **more):
     raise SystemExit("late import of " + name)
 
-class Stage(emergency.Stage):
+class Stage(steps.Stage):
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
         if name == "irreversible" and value:
@@ -375,10 +443,9 @@ class Stage(emergency.Stage):
 
 t.Stage = Stage
 patch = pytest.MonkeyPatch()
-emergency.stand_still = lambda: None
-emergency.libc.reboot = lambda command: None
-emergency._write = lambda path, text: None
-emergency.say = lambda lines, say=emergency.say: os.write(1, "\\n".join(lines).encode()) and None
+main.stand_still = lambda: None
+main.libc.reboot = lambda command: None
+main.console.say = lambda *lines: os.write(1, "\\n".join(lines).encode()) and None
 os.sync = lambda: None
 stage = Stage()
 this = steps.Boot(t.Silent(), Timeline())
@@ -387,7 +454,7 @@ try:
 except BaseException as error:
     stage.irreversible = True
     stage.on_failure = stage.on_failure._replace(action="halt")
-    emergency.give_up(error, this, stage)
+    main.fail(error, this, stage)
 os.write(1, b"\\nDONE" if kernel.calls[-1][0] == "execve" else repr(kernel.calls[-1]).encode())
 os._exit(0)
 """
@@ -395,7 +462,7 @@ os._exit(0)
     assert done.endswith("\nDONE"), done
     assert "late import" not in done
     assert "cannot execute init /sbin/init" in done
-    assert "8, Exec format error" in done
+    assert "Exec format error (errno 8)" in done
 
 
 def run_python(code: str) -> str:

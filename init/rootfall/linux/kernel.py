@@ -58,13 +58,14 @@ class Kernel:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
 
-    def is_directory(self, path: str) -> bool:
-        """Whether `path` is a directory itself: a symbolic link to one is not."""
-        return os.path.isdir(path) and not os.path.islink(path)
+    def open_below(self, directory: int | None, name: str) -> int:
+        """openat(2) of a directory, O_PATH: a symbolic link is ENOTDIR. `name` is below `directory`, or absolute."""
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(name, flags, dir_fd=directory)
 
-    def make_directory(self, path: str) -> None:
-        """mkdir(2), mode 0755."""
-        os.mkdir(path, 0o755)
+    def make_directory(self, directory: int, name: str) -> None:
+        """mkdirat(2), mode 0755."""
+        os.mkdir(name, 0o755, dir_fd=directory)
 
     def execve(self, path: str, argv: "tuple[str, ...]", environment: "Mapping[str, str]") -> None:
         """execve(2); returns only by raising OSError."""

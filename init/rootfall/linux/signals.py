@@ -4,6 +4,7 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as c_signal
+    from collections.abc import Callable
 else:
     import _signal as c_signal
 
@@ -13,6 +14,11 @@ def reset() -> None:
     for number in (c_signal.SIGPIPE, c_signal.SIGXFSZ, c_signal.SIGINT):
         c_signal.signal(number, c_signal.SIG_DFL)
     c_signal.pthread_sigmask(c_signal.SIG_SETMASK, ())
+
+
+def handle(number: int, function: "Callable[[int, object], None]") -> None:
+    """sigaction(2): call `function` when the signal comes; execve(2) undoes it."""
+    c_signal.signal(number, function)
 
 
 def pause() -> None:

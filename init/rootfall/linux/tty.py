@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""The console as a terminal: which tty it really is, making it a session's own, echo (termios(3), tty_ioctl(2)).
+
+/dev/console itself can be nobody's controlling terminal: without the tty behind it there is no job control and no ^C.
+"""
+
+import ctypes
+import os
+
+_ACTIVE = "/sys/class/tty/{}/active"
+_TIOCSCTTY = 0x540E  # the same on all architectures of Linux but alpha, mips, parisc and sparc
+_TCSAFLUSH = 2
+_ECHO, _LFLAG = 0o10, 3  # the fourth word of struct termios
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def console_name() -> str:
+    """The tty that /dev/console is: the last one that the kernel writes to; of virtual terminals, the one in view."""
+    name = "console"
+    while True:
+        try:
+            with open(_ACTIVE.format(name)) as file:
+                behind = file.read().split()
+        except OSError:
+            return name
+        if not behind or behind[-1] == name:
+            return name
+        name = behind[-1]
+
+
+def open_console() -> int:
+    """The console's tty, open for both ways; /dev/console itself where there is no such node. Raises OSError."""
+    for name in (console_name(), "console"):
+        try:
+            return os.open(f"/dev/{name}", os.O_RDWR | os.O_NOCTTY)
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+def control(fd: int) -> None:
+    """Make the tty the controlling terminal of this session, whose leader the caller is; a failure costs job control."""
+    _libc.ioctl(fd, ctypes.c_ulong(_TIOCSCTTY), 1)
+
+
+def echo(fd: int, on: bool) -> None:
+    """Whether the tty shows what is typed; what was typed before is thrown away. No tty: nothing happens."""
+    settings = (ctypes.c_uint32 * 32)()
+    if _libc.tcgetattr(fd, settings) == 0:
+        settings[_LFLAG] = settings[_LFLAG] | _ECHO if on else settings[_LFLAG] & ~_ECHO
+        _libc.tcsetattr(fd, _TCSAFLUSH, settings)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""The report of real failures: the root that is locked away, the hardware without a driver, and what the files hold."""
+
+import json
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from rootfall_build import cpio
+from rootfall_qemu.debian import DebianKernel, fetch_kernel
+from rootfall_qemu.disk import MIB, blank
+from rootfall_qemu.machine import Disk, Machine
+from rootfall_qemu.vm import VM
+from tests.boot import images
+from tests.boot.booted import Booted, snapshots
+from tests.boot.failure import HEAD, report
+from tests.boot.roots import UUID
+
+pytestmark = pytest.mark.vm
+
+LIMIT = 180.0
+QUIET = "console=ttyS0 quiet panic=-1"
+
+
+@pytest.fixture
+def kernel() -> DebianKernel:
+    return fetch_kernel("6.1")
+
+
+def luks(path: Path) -> Path:
+    """A disk that is a LUKS container as far as its header goes (LUKS1 on-disk format, 5.1)."""
+    blank(path, 2 * MIB)
+    header = b"LUKS\xba\xbe" + struct.pack(">H32s32s32sII", 1, b"aes", b"xts-plain64", b"sha256", 4096, 32)
+    with path.open("r+b") as file:
+        file.write(header.ljust(168, b"\0") + UUID.encode())
+    return path
+
+
+def first_screen(console: str) -> list[str]:
+    """The lines from the head of the report on, as they stood on the console."""
+    return [HEAD, *console.rpartition(HEAD + "\n")[2].splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("uuid", "failed"), [(UUID, "mount the root /dev/vda"), (f"{UUID[:-2]}00", "find the root device")]
+)
+def test_a_root_in_a_locked_container_is_told_from_one_that_is_not_there(
+    uuid: str,
+    failed: str,
+    boot: Callable[[Machine], Booted],
+    image: Callable[..., Path],
+    kernel: DebianKernel,
+    tmp_path: Path,
+) -> None:
+    append = f"{QUIET} root=UUID={uuid} rootwait=1"
+    record = boot(Machine(kernel.image, image(kernel), append, disks=snapshots(luks(tmp_path / "luks"))))
+    assert record.end == "guest-reset"
+    seen = report(record.console)
+    assert seen["failed"][0].startswith(f"cannot {failed}")
+    said = "/dev/vda is a locked LUKS container: the root may be inside it, and this image does not open it"
+    assert seen["remedy"] == (said,)
+    lines = first_screen(record.console)
+    assert lines.index("-" * 76, 2) < 24
+    assert "locked LUKS container" in " ".join(lines[:10])
+
+
+def test_disks_that_no_driver_of_the_image_drives_are_named_with_their_modules_and_the_file_has_it_all(
+    vm: Callable[[Machine], VM], image: Callable[..., Path], kernel: DebianKernel, tmp_path: Path
+) -> None:
+    config = images.PLAIN.replace("action: reboot", "action: shell").replace("virtio_pci, virtio_blk, ext4", "ext4")
+    disks = tuple(Disk(blank(tmp_path / kind, MIB), interface=kind) for kind in ("virtio-blk", "nvme", "usb", "ahci"))
+    append = f"console=ttyS0 quiet root=UUID={UUID} rootwait=1"
+    made = image(kernel, f"{config}  shell: busybox\n")
+    guest = vm(replace(Machine(kernel.image, made, append, memory=768), disks=disks))
+    guest.console.expect("rootfall# ", LIMIT)
+    lines = first_screen(guest.console.log)
+    assert "image.modules" in " ".join(lines[:10])
+    seen = report(guest.console.log)
+    for name in ("ahci", "nvme", "virtio_pci", "xhci_pci"):
+        assert name in seen["remedy"][0]
+    guest.console.send("cat /run/rootfall/report.json; echo the end\n")
+    whole = guest.console.expect(re.compile(r"\n(\{\n.*\n\})\nthe end\n", re.DOTALL), LIMIT)[1]
+    found = json.loads(whole)
+    modules = {name: state for device in found["no_driver"] for name, state in device["modules"].items()}
+    assert {"ahci", "nvme", "virtio_pci", "virtio_blk", "xhci_pci"} <= set(modules)
+    assert set(modules.values()) == {"is not in the image"}
+    assert found["goal"]["root"] == f"UUID={UUID}"
+    assert found["command_line"] == append
+    assert [name for name, *_ in found["timeline"]][:2] == ["mount /proc /sys /dev /run", "make the plan"]
+    assert "gaps" not in found
+
+
+def test_the_hints_cost_an_image_no_more_than_20_kilobytes(image: Callable[..., Path], kernel: DebianKernel) -> None:
+    made = image(kernel)
+    hints = next(each for each in cpio.read(made.read_bytes(), str(made)) if each.path.endswith("/modules.hints"))
+    assert len(zstandard.compress(bytes(hints.data), 3)) <= 20_000
