@@ -79,12 +79,15 @@ def reopen_console() -> None:
             os.set_blocking(fd, True)
         except OSError:
             continue
-        for standard in (0, 1, 2):
-            os.dup2(fd, standard)
-        if fd > 2:
-            os.close(fd)
-        else:
-            os.set_inheritable(fd, True)  # dup2(2) on itself changes nothing
+        try:
+            for standard in (0, 1, 2):
+                os.dup2(fd, standard)
+            if fd > 2:
+                os.close(fd)
+            else:
+                os.set_inheritable(fd, True)  # dup2(2) on itself changes nothing
+        except OSError:
+            pass  # what the kernel gave us still speaks
         return
 
 

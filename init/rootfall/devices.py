@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _BY = {"by-uuid": "UUID", "by-label": "LABEL", "by-partuuid": "PARTUUID", "by-partlabel": "PARTLABEL"}
 _PULSE = 1.0  # seconds between two looks at the clock while nothing happens
 _QUIET = 2.0  # seconds without an event after which it is asked whether anything can still come
+_MOST_LIMITS = 10  # a device that comes and goes for ever extends the limit up to so many times it
+_BATCH = 256  # uevents that are taken between two looks at the clock
 _RAM_AND_FLOPPY = (1, 2)  # majors (Documentation/admin-guide/devices.txt): never a root that has to be looked for
 
 _ENOBUFS = 105
@@ -130,8 +132,8 @@ class Search:
     def wait(self, timeout: float | None, log: Log) -> BlockDevice:
         """Look at each device that appears or changes until one answers.
 
-        `timeout` seconds (None: for ever) count from the last progress: an event, or a module that came in. Ends early when
-        nothing can come any more. Raises DeviceError with what was seen.
+        `timeout` seconds (None: for ever) count from the last progress: an event, or a module that came in; ten times that
+        is the most. Ends early when nothing can come any more. Raises DeviceError with what was seen.
         """
         began = progress = time.monotonic()
         state: tuple[int, int] = (-1, 0)
@@ -142,6 +144,8 @@ class Search:
                 state, progress = (self._events, loaded), now
             if timeout is not None and now - progress >= timeout:
                 raise self._not_found(f"{self.ref} in {now - began:.0f} s")
+            if timeout is not None and now - began >= _MOST_LIMITS * timeout:
+                raise self._not_found(f"{self.ref} in {now - began:.0f} s, in which devices kept coming and going")
             if now - progress >= _QUIET and not self._anything_to_come():
                 raise self._not_found(f"{self.ref}: no driver is being loaded and no bus can bring a disk any more")
             self._say(log, began, now, timeout)
@@ -156,7 +160,7 @@ class Search:
         """Take all uevents that there are; when there is none, load the next driver, and wait for what comes of it."""
         before = self._events
         try:
-            while (device := self._monitor.poll(0)) is not None:
+            while self._events - before < _BATCH and (device := self._monitor.poll(0)) is not None:
                 self._events += 1
                 self._handle(device)
         except OSError as error:

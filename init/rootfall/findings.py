@@ -149,7 +149,10 @@ def _kernel_complaints() -> list[str]:
     fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         while True:
-            head, _, text = os.read(fd, 8192).decode(errors="replace").partition(";")
+            try:
+                head, _, text = os.read(fd, 8192).decode(errors="replace").partition(";")
+            except BrokenPipeError:  # EPIPE: records were overwritten before they were read; the next is there
+                continue
             level = int(head.split(",")[0])
             if level < 8 and level & 7 <= 4 and "rootfall:" not in text:  # facility 0: the kernel itself
                 found.append(text.partition("\n")[0])

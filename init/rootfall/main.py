@@ -99,10 +99,13 @@ def hand_over(this: steps.Boot, stage: steps.Stage) -> None:
     stage.irreversible = True
     if stage.rate:
         console.limit_rate(stage.rate)
-    lost = switch_root.move_mounts(kernel, handover.new_root)
-    for each in lost:
-        this.log.warning(f"switch_root: move {each}: let go")
-    way = switch_root.switch(kernel, handover.new_root)
+    try:
+        lost = switch_root.move_mounts(kernel, handover.new_root)
+        for each in lost:
+            this.log.warning(f"switch_root: move {each}: let go")
+        way = switch_root.switch(kernel, handover.new_root)
+    except OSError as error:
+        raise SwitchRootError("switch root to", handover.new_root, errno=error.errno or 0, seen=str(error)) from error
     this.timeline.add("switch_root", start, f"{way}{', not moved: ' if lost else ''}{', '.join(lost)}")
     write_timeline(this.timeline)
     this.log.close()
@@ -195,7 +198,7 @@ def read_config() -> tuple[Config, str]:
     try:
         with open(READY, "rb", buffering=0) as file:
             ready = config.read_ready(file.read(), text)
-    except FileNotFoundError:
+    except OSError:
         ready = None
     return (ready, "ready") if ready is not None else (config.parse(text, CONFIG), "YAML")
 

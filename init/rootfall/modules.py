@@ -128,7 +128,7 @@ def read_index(directory: str) -> Index:
     try:
         with open(f"{directory}/{READY}", "rb", buffering=0) as file:
             plain = ready.unpack(file.read(), b"\0".join(texts))
-    except FileNotFoundError:
+    except OSError:
         plain = None
     if plain is None:
         return parse_index(*(text.decode(errors="surrogateescape") for text in texts))
@@ -169,6 +169,14 @@ def insert(directory: str, module: Module, parameters: str = "") -> str:
             return "no such hardware"
         return f"failed: {error.strerror} (errno {error.errno})"
     return "loaded"
+
+
+def _size(path: str) -> int:
+    """A file's bytes; 0 when the image lacks it: loading it will say so, and only if it comes to that."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 class Loader:
@@ -251,7 +259,7 @@ class Loader:
     def _cost(self, name: str) -> int:
         """The bytes of a module and of all that it needs and that has not been requested."""
         needs = (each for each in closure(self.index, (name,)) if each not in self._missing)
-        return sum(os.stat(f"{self._directory}/{self.index.modules[each].path}").st_size for each in needs)
+        return sum(_size(f"{self._directory}/{self.index.modules[each].path}") for each in needs)
 
     def wait_for(self, names: "Iterable[str]", timeout: float) -> bool:
         """Whether these modules are done with, loaded or not, within `timeout` seconds."""
@@ -298,7 +306,10 @@ class Loader:
             self.finished += 1
             if name in self._chains:
                 self._chains.discard(name)
-                os.eventfd_write(self.wake_fd, 1)
+                try:
+                    os.eventfd_write(self.wake_fd, 1)
+                except OSError:
+                    pass  # then the search looks when its second is over
             for left, gate in self._gates:
                 if name in left:
                     left.discard(name)

@@ -71,27 +71,40 @@ def mount_api_file_systems() -> None:
     here = os.stat("/").st_dev
     for mount in API_MOUNTS:
         try:
-            if os.stat(mount.target).st_dev == here:
+            if _device(mount.target) == here:
                 libc.mount(mount.source, mount.target, mount.fstype, mount.flags, mount.data)
-        except FileNotFoundError:
-            os.mkdir(mount.target, 0o755)
-            libc.mount(mount.source, mount.target, mount.fstype, mount.flags, mount.data)
+        except OSError as error:
+            hint = "a boot needs it: is the kernel built without it (CONFIG_DEVTMPFS, CONFIG_TMPFS)?"
+            raise MountError("mount", f"{mount.fstype} on {mount.target}", errno=error.errno or 0, hint=hint) from error
+
+
+def _device(directory: str) -> int:
+    """The device number of a directory, which is made where it is missing."""
+    try:
+        return os.stat(directory).st_dev
+    except FileNotFoundError:
+        os.mkdir(directory, 0o755)
+        return os.stat(directory).st_dev
 
 
 def mount_root(device: str, target: str, fstypes: tuple[str, ...], options: tuple[str, ...], mode: str) -> str:
     """Mount the real root and return the type that worked; several are tried in order, as rootfstype= allows.
 
-    Raises MountError with the last errno.
+    Raises MountError: with the errno of the only type, or with the last and what the kernel said of each.
     """
     flags, data = parse_options(options)
     flags |= libc.MS_RDONLY if mode == "ro" else 0
+    failures: list[str] = []
     for fstype in fstypes:
         try:
             libc.mount(device, target, fstype, flags, data)
         except OSError as error:
             failure = error
+            failures.append(f"{fstype}: {error.strerror} (errno {error.errno})")
         else:
             return fstype
     tried = ", ".join(fstypes)
     hint = _HINTS.get(failure.errno or 0, "").format(tried)
-    raise MountError("mount the root", f"{device} as {tried}", errno=failure.errno or 0, hint=hint) from failure
+    seen = "; ".join(failures) if len(failures) > 1 else ""
+    subject = f"{device} as {tried}"
+    raise MountError("mount the root", subject, errno=failure.errno or 0, seen=seen, hint=hint) from failure

@@ -65,17 +65,21 @@ def load_modules(step: plan.LoadModules, boot: Boot) -> str:
         directory = f"{MODULES_DIRECTORY}/{release}"
         boot.loader = modules.Loader(directory, boot.timeline, dict(step.options), step.blacklist)
     except OSError as error:
-        raise _no_modules(release) from error
+        raise _no_modules(release, error) from error
     boot.by_hardware = step.by_hardware
     started = boot.loader.request(step.names)
     return f"modules: load {' '.join(started) or 'by hardware'}: started"
 
 
-def _no_modules(release: str) -> ModuleError:
+def _no_modules(release: str, error: OSError) -> ModuleError:
     try:
-        there = ", ".join(sorted(os.listdir(MODULES_DIRECTORY))) or "none"
+        kernels = sorted(os.listdir(MODULES_DIRECTORY))
     except OSError:
-        there = "none"
+        kernels = []
+    if release in kernels:
+        hint = "the image is damaged: build it again"
+        return ModuleError("load modules for kernel", release, errno=error.errno or 0, seen=str(error), hint=hint)
+    there = ", ".join(kernels) or "none"
     hint = "boot that kernel, or build the image for this one (rootfall build --kernel)"
     return ModuleError("load modules for kernel", release, seen=f"the image was built for kernel {there}", hint=hint)
 
@@ -83,7 +87,13 @@ def _no_modules(release: str) -> ModuleError:
 def find_root(step: plan.FindRoot, boot: Boot) -> str:
     """Listen, look, wait."""
     buses = boot.loader.index.patterns.buses if boot.loader and boot.by_hardware else ()
-    monitor = Monitor(("block", *sorted(buses)))
+    try:
+        monitor = Monitor(("block", *sorted(buses)))
+    except OSError as error:  # libudev does not say why
+        hint = "is the kernel built without networking (CONFIG_NET)?"
+        raise DeviceError(
+            "listen to", "the kernel's uevents", errno=error.errno or 0, seen=str(error), hint=hint
+        ) from error
     boot.search = devices.Search(monitor, step.ref, boot.loader if boot.by_hardware else None)
     if step.delay:
         time.sleep(step.delay)

@@ -186,3 +186,16 @@ print("present:", len(names) > 0)
         "real: 2 Thread run",
         "present: True",
     ]
+
+
+@pytest.mark.parametrize(
+    ("machine", "bits", "number"),
+    [
+        ("x86_64", 64, 313), ("x86_64", 32, 350), ("i586", 32, 350), ("i686", 32, 350), ("ia64", 64, 273),
+        ("armv6l", 32, 379), ("armv7l", 32, 379), ("armv8l", 32, 379), ("aarch64", 32, 379), ("aarch64", 64, 273),
+        ("ppc64", 64, 353), ("ppc64le", 64, 353), ("ppc", 32, 353), ("s390x", 64, 344),
+        ("mips", 32, 4348), ("mips64", 32, 4348), ("mips64", 64, 5307), ("riscv64", 64, 273), ("loongarch64", 64, 273),
+    ],
+)  # fmt: skip
+def test_finit_module_has_its_number_on_every_machine(machine: str, bits: int, number: int) -> None:
+    assert libc.finit_module_number(machine, bits) == number

@@ -193,3 +193,25 @@ def test_a_search_in_vain_says_what_was_seen_and_what_is_near(
         found.wait(0, Silent())
     assert words in str(caught.value)
     assert caught.value.seen == ("; ".join(map(str, there)) or "no block device at all")
+
+
+class Flapping(Script):
+    """A monitor on which one device comes and goes for ever, on a clock that counts the looks at it."""
+
+    def __init__(self) -> None:
+        super().__init__([], [])
+        self.taken = 0
+
+    def poll(self, timeout: float | None) -> Uevent:
+        self.taken += 1
+        return event(OTHER, "add" if self.taken % 2 else "remove")
+
+
+def test_a_device_that_comes_and_goes_for_ever_does_not_make_the_boot_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticks = iter(range(1000))
+    monkeypatch.setattr(devices.time, "monotonic", lambda: float(next(ticks)))
+    with pytest.raises(DeviceError) as caught:
+        Search(Flapping(), DeviceRef("UUID", UUID)).wait(3.0, Silent())  # type: ignore[arg-type]
+    assert caught.value.subject == f"UUID={UUID} in 30 s, in which devices kept coming and going"

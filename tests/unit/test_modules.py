@@ -345,3 +345,16 @@ def test_any_order_is_kept(tmp_path_factory: pytest.TempPathFactory, needs: list
         assert made.wait_for(names, LIMIT)
         assert made.failed == {}
     assert sorted(answered) == sorted(names)
+
+
+def test_a_file_that_modules_dep_names_and_the_image_lacks_ends_no_boot(kernel: FakeKernel, tmp_path: Path) -> None:
+    (tmp_path / "modules.alias").write_text("alias pci:v1* whole\nalias pci:v2* gone\n")
+    made = loader(tmp_path, {"whole": "", "gone": ""})
+    (tmp_path / made.index.modules["gone"].path).unlink()
+    for modalias in ("pci:v1x", "pci:v2x"):
+        made.offer(modalias)
+    assert made.load_cheapest() == ("gone",)
+    assert made.wait_for(("gone",), LIMIT)
+    assert made.failed == {"gone": "failed: No such file or directory (errno 2)"}
+    assert made.load_cheapest() == ("whole",)
+    assert made.wait_for(("whole",), LIMIT)

@@ -68,6 +68,14 @@ def test_a_file_system_that_the_kernel_lacks_has_its_remedy(monkeypatch: pytest.
     assert "image.modules" in caught.value.hint
 
 
+def test_of_several_types_each_is_reported_with_what_the_kernel_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, {"xfs": 19, "ext4": 22})
+    with pytest.raises(MountError) as caught:
+        mounts.mount_root("/dev/x", "/sysroot", ("xfs", "ext4"), (), "rw")
+    assert caught.value.seen == "xfs: No such device (errno 19); ext4: Invalid argument (errno 22)"
+    assert (caught.value.errno, caught.value.subject) == (22, "/dev/x as xfs, ext4")
+
+
 def test_the_api_file_systems_are_those_of_the_initrd_interface() -> None:
     assert [(m.target, m.fstype) for m in mounts.API_MOUNTS] == [
         ("/proc", "proc"), ("/sys", "sysfs"), ("/dev", "devtmpfs"), ("/run", "tmpfs"),

@@ -29,6 +29,7 @@ from tests.unit.failed_boot import boot, stage
 
 HOUSE = Path(__file__).parents[2]
 ANY = st.text(st.characters(codec=None))
+COMPLAINTS = findings._kernel_complaints
 UUID = "0a1b2c3d-1111-2222-3333-444455556666"
 
 
@@ -225,3 +226,20 @@ def test_the_table_of_errors_is_complete_and_holds_nothing_else() -> None:
     rows = [line for line in (HOUSE / "docs/boot-failures.md").read_text().splitlines() if line.startswith("| `")]
     named = {line.split("`")[1] for line in rows if line.count("|") == 4 and not line.startswith("| `r")}
     assert named == made | {ConfigError("x", (Problem(0, 0, "", ""),)).attempted}
+
+
+def test_of_a_kernel_log_that_was_overwritten_while_it_was_read_the_rest_is_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records: list[bytes | OSError] = [b"4,1,1,-;lost soon\n", BrokenPipeError(32, "Broken pipe"), b"3,9,9,-;kept\n"]
+
+    def read(fd: int, size: int) -> bytes:
+        record = records.pop(0) if records else BlockingIOError(11, "Resource temporarily unavailable")
+        if isinstance(record, OSError):
+            raise record
+        return record
+
+    null = os.open("/dev/null", os.O_RDONLY)
+    monkeypatch.setattr(findings.os, "open", lambda *arguments: null)
+    monkeypatch.setattr(findings.os, "read", read)
+    assert COMPLAINTS() == ["lost soon", "kept"]

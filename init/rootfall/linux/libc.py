@@ -35,11 +35,39 @@ RB_AUTOBOOT, RB_HALT_SYSTEM, RB_POWER_OFF = 0x01234567, 0xCDEF0123, 0x4321FEDC
 
 RESOLVE_NO_XDEV, RESOLVE_NO_SYMLINKS = 0x01, 0x04
 
-# Numbers of the calls that glibc does not wrap: x86-64 has its own table, newer architectures share the generic one.
-_SYS_FINIT_MODULE = {"x86_64": 313, "i686": 350, "armv7l": 379, "ppc64le": 353, "s390x": 344}.get(
-    os.uname().machine, 273
-)
-_SYS_OPENAT2 = 437
+# Numbers of finit_module(2), which glibc does not wrap, by the beginning of uname's machine and the bits of a long (a
+# 64-bit kernel may run a 32-bit program): older architectures have tables of their own, newer ones share the generic one.
+_FINIT_MODULE = {
+    ("x86_64", 64): 313,
+    ("x86_64", 32): 350,
+    ("i", 32): 350,  # i386 to i686
+    ("arm", 32): 379,  # armv5tel, armv6l, armv7l, armv8l
+    ("aarch64", 32): 379,
+    ("ppc", 32): 353,
+    ("ppc", 64): 353,  # ppc64, ppc64le
+    ("s390", 32): 344,
+    ("s390", 64): 344,
+    ("mips", 32): 4348,
+    ("mips", 64): 5307,
+    ("sparc", 32): 342,
+    ("sparc", 64): 342,
+}
+_GENERIC_FINIT_MODULE = 273  # include/uapi/asm-generic/unistd.h
+_SYS_OPENAT2 = 437  # on all of them
+_LONG_BITS = 8 * ctypes.sizeof(ctypes.c_long)
+
+
+def finit_module_number(machine: str, bits: int) -> int:
+    """The number of finit_module(2) on a machine (uname(2)) for a program whose longs have so many bits."""
+    for (beginning, width), number in _FINIT_MODULE.items():
+        if width == bits and machine.startswith(beginning):
+            return number
+    return _GENERIC_FINIT_MODULE
+
+
+_SYS_FINIT_MODULE = finit_module_number(os.uname().machine, _LONG_BITS)
+# `f_type` begins struct statfs: a long, but on s390x an unsigned int, which its big end would hide in a long.
+_F_TYPE = ctypes.c_uint if os.uname().machine.startswith("s390") else ctypes.c_ulong
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -79,10 +107,10 @@ def finit_module(fd: int, parameters: str) -> None:
 
 def statfs_magic(path: str | int) -> int:
     """`f_type` of statfs(2) or fstatfs(2): the file system's magic number."""
-    buffer = (ctypes.c_long * 32)()  # struct statfs is 120 bytes, f_type its first long
+    buffer = (ctypes.c_ulong * 32)()  # struct statfs is 120 bytes where it is largest
     call = _libc.fstatfs if isinstance(path, int) else _libc.statfs
     _check(call(path if isinstance(path, int) else _bytes(path), buffer), str(path))
-    return int(buffer[0]) & 0xFFFFFFFF
+    return _F_TYPE.from_buffer(buffer).value & 0xFFFFFFFF
 
 
 def openat2(directory: int, name: str, flags: int, resolve: int) -> int:
