@@ -24,6 +24,7 @@ COMMANDS = {
     "plan": ("rootfall_build.commands:plan", "Print what a boot would do."),
     "list": ("rootfall_build.commands:list_", "List what an image holds."),
     "cat": ("rootfall_build.commands:cat", "Print a file from an image."),
+    "analyze": ("rootfall_build.analyze:analyze", "Show where the time of a boot went."),
     "boot": ("rootfall_qemu.cli:boot", "Boot an image in QEMU."),
 }
 

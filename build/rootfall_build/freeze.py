@@ -120,28 +120,45 @@ def _digest() -> str:
 def _freeze_into(final: Path, progress: Callable[[str], None]) -> None:
     with tempfile.TemporaryDirectory(prefix="rootfall-freeze-", dir=final.parent) as name:
         work = Path(name)
-        lack = libpython.missing()
-        if lack:
-            progress(f"no {lack}: the stock libpython goes in, about 1 MB more in the image")
-        else:
-            progress("link a small libpython")
-        slim = None if lack else _slim_libpython(work)
+        slim = _slim_libpython(work, progress)
         progress("freeze PID 1 with PyInstaller")
         _run_pyinstaller(work, slim)
         made = work / "dist"
+        fault = _fault(made / "rootfall" / "rootfall")
+        if fault and slim:
+            progress(f"with the small libpython it does not start ({fault}): the stock one goes in")
+            _run_pyinstaller(work, None)
+            fault = _fault(made / "rootfall" / "rootfall")
+        if fault:
+            raise BuildError("freeze PID 1", "rootfall", seen=f"the frozen program does not start: {fault}")
         (made / "complete").touch()
         shutil.rmtree(final, ignore_errors=True)
         made.rename(final)
 
 
-def _slim_libpython(work: Path) -> Path:
+def _slim_libpython(work: Path, progress: Callable[[str], None]) -> Path | None:
+    """A small libpython, or None and a note why the stock one, about 1 MB more in the image, must do."""
+    lack = libpython.missing()
+    if lack:
+        progress(f"no {lack}: the stock libpython goes in, about 1 MB more in the image")
+        return None
+    progress("link a small libpython")
     directory = work / "libpython"
     directory.mkdir()
     try:
         return libpython.link(directory)
     except subprocess.CalledProcessError as error:
-        words = (error.stderr or b"").decode(errors="replace") if isinstance(error.stderr, bytes) else error.stderr
-        raise BuildError("link libpython for PID 1", "cc", seen=str(words)[-600:]) from error
+        words = error.stderr.decode(errors="replace") if isinstance(error.stderr, bytes) else str(error.stderr)
+        progress(
+            f"the linker refuses ({words.strip()[-300:]}): the stock libpython goes in, about 1 MB more in the image"
+        )
+        return None
+
+
+def _fault(program: Path) -> str:
+    """Why the frozen program does not find all that a boot needs; empty when it does (rootfall.prove)."""
+    done = subprocess.run([str(program), "--prove"], env={}, cwd="/", capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else (done.stderr.strip()[-600:] or f"exit status {done.returncode}")
 
 
 def _run_pyinstaller(work: Path, slim: Path | None) -> None:

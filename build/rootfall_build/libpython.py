@@ -26,6 +26,7 @@ UNUSED = {
     "_sha1": ("sha1module",),
     "_sha256": ("sha256module",),
     "_sha512": ("sha512module",),
+    "_sha2": ("sha2module",),
     "_sha3": ("sha3module",),
     "unicodedata": ("unicodedata",),
     "_posixsubprocess": ("_posixsubprocess",),
@@ -36,7 +37,7 @@ UNUSED = {
 }
 
 _LINK = (
-    "-shared -Wl,-Bsymbolic -Wl,--gc-sections -Wl,-z,pack-relative-relocs -Wl,--hash-style=gnu -Wl,-O1 "
+    "-shared -Wl,-z,defs -Wl,-Bsymbolic -Wl,--gc-sections -Wl,-z,pack-relative-relocs -Wl,--hash-style=gnu -Wl,-O1 "
     "-Wl,--build-id=none -Wl,--strip-all -Wl,--no-eh-frame-hdr"
 ).split()
 

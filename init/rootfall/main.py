@@ -22,6 +22,11 @@ READY = "/etc/rootfall/rootfall.plan"
 
 def main() -> None:
     """Boot this machine; as any other process than PID 1, say what this program is."""
+    if sys.argv[1:] == ["--prove"]:
+        from rootfall import prove
+
+        print(prove.prove())
+        return
     if os.getpid() != 1:
         sys.exit("rootfall: this is the frozen PID 1 of an initramfs; the command line is `rootfall` of the builder")
     signals.reset()  # a KeyboardInterrupt in the emergency would be PID 1's end; the default action spares PID 1

@@ -33,12 +33,12 @@ def perform(step: plan.Step, boot: Boot) -> None:
     start = time.monotonic_ns()
     match step:
         case plan.LoadModules():
-            outcome = load_modules(step, boot)
+            name, outcome = "load modules", load_modules(step, boot)
         case plan.FindRoot():
-            outcome = find_root(step, boot)
+            name, outcome = "find root", find_root(step, boot)
         case plan.MountRoot():
-            outcome = mount_root(step, boot)
-    boot.timeline.add(type(step).__name__, start, outcome)
+            name, outcome = "mount root", mount_root(step, boot)
+    boot.timeline.add(name, start, outcome)
     boot.log.info(outcome)
 
 

@@ -31,12 +31,15 @@ class Timeline:
         self.spans.append(Span(name, start, time.monotonic_ns(), detail))
 
     def to_json(self) -> str:
-        """`{"clock": "monotonic", "unit": "ns", "spans": [{"name", "start", "end", "detail"}, …]}`."""
+        """`{"clock": "monotonic", "unit": "ns", "started", "spans": [{"name", "start", "end", "detail"}, …]}`.
+
+        `started` is when this program's main began: before it came the kernel, unpacking the image, starting Python.
+        """
         spans = ",\n  ".join(
             f'{{"name": {quote(s.name)}, "start": {s.start}, "end": {s.end}, "detail": {quote(s.detail)}}}'
             for s in self.spans
         )
-        return f'{{"clock": "monotonic", "unit": "ns", "spans": [\n  {spans}\n]}}\n'
+        return f'{{"clock": "monotonic", "unit": "ns", "started": {self.started}, "spans": [\n  {spans}\n]}}\n'
 
 
 def quote(text: str) -> str:

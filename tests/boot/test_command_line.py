@@ -39,7 +39,9 @@ def test_the_root_may_be_named_in_any_of_these_ways(series: str, root: str, witn
 
 
 def test_a_label_with_spaces_rw_and_rootflags_are_heard(witnessed: Witnessed) -> None:
-    seen = witnessed(fetch_kernel("6.1"), f'ro "root=LABEL={LABEL}" rw rootfstype=ext3,ext4 rootflags=noatime,commit=30')
+    seen = witnessed(
+        fetch_kernel("6.1"), f'ro "root=LABEL={LABEL}" rw rootfstype=ext3,ext4 rootflags=noatime,commit=30'
+    )
     assert {"rw", "noatime"} <= root_options(seen)
     assert seen.logged("rootfall: mount: mount /dev/vda1 on /sysroot: ext4, rw")
 
@@ -72,4 +74,6 @@ def test_the_configuration_alone_is_enough_and_an_edited_one_is_parsed_though_th
 
 
 def config(root: str) -> str:
-    return f"version: 1\nboot:\n  root: {root}\n  init: /sbin/init\nimage: {{modules: [virtio_pci, virtio_blk, ext4]}}\n"
+    return (
+        f"version: 1\nboot:\n  root: {root}\n  init: /sbin/init\nimage: {{modules: [virtio_pci, virtio_blk, ext4]}}\n"
+    )

@@ -136,9 +136,7 @@ def test_an_image_without_the_disks_driver_names_the_hardware_that_has_none(
     seen = failed(f"{QUIET} root=UUID={UUID} rootwait=1", initrd=made)
     assert seen["failed"] == (f"cannot find the root device UUID={UUID} in 1 s",)
     assert seen["seen"] == ("no block device at all",)
-    assert seen["remedy"] == (
-        "no driver of the image drives a disk here: add the disk's driver to image.modules",
-    )
+    assert seen["remedy"] == ("no driver of the image drives a disk here: add the disk's driver to image.modules",)
     assert any(text.startswith(f"{bus} ") and modalias in text for text in seen["no driver"])
 
 
@@ -173,8 +171,6 @@ def test_a_broken_configuration_is_reported_line_by_line_and_panic_still_holds(
     assert "rootfall.yaml:4:9: boot.init: " in seen["line"][1]
 
 
-def test_a_loud_boot_reboots_as_configured_and_leaves_its_report_whole(
-    failed: Failed, kernel: DebianKernel
-) -> None:
+def test_a_loud_boot_reboots_as_configured_and_leaves_its_report_whole(failed: Failed, kernel: DebianKernel) -> None:
     seen = failed(f"console=ttyS0 root=/dev/vda7 rootwait=1")
     assert seen["failed"] == ("cannot find the root device /dev/vda7 in 1 s",)

@@ -48,7 +48,9 @@ def root_of(line: str) -> Root:
 def test_a_whole_file_becomes_the_records_it_says() -> None:
     root = Root(DeviceRef("UUID", UUID), "ext4", ("noatime", "commit=30"), "rw", 90.0, 0.5)
     boot = BootConfig(root, "/lib/systemd/systemd", OnFailure("reboot", 10.0))
-    assert config.parse(WHOLE.encode(), "f") == Config(1, boot, ImageConfig(("virtio_pci", "8021q", "ext4"), compress="xz", level=9))
+    assert config.parse(WHOLE.encode(), "f") == Config(
+        1, boot, ImageConfig(("virtio_pci", "8021q", "ext4"), compress="xz", level=9)
+    )
 
 
 def test_the_version_alone_is_a_whole_file() -> None:
@@ -147,7 +149,11 @@ CASES = {
     "version 2": ("version: 2", (1, 10, "version"), "must be 1, not 2: that is all that rootfall"),
     "version text": ('version: "1"', (1, 10, "version"), 'must be 1, not "1"'),
     "version octal": ("version: 01", (1, 10, "version"), "not 01, which YAML reads as the number 1"),
-    "null section": ("version: 1\nboot:", (2, 6, "boot"), "must be a mapping with root, init, module_options, blacklist, on_failure, not empty"),
+    "null section": (
+        "version: 1\nboot:",
+        (2, 6, "boot"),
+        "must be a mapping with root, init, module_options, blacklist, on_failure, not empty",
+    ),
     "list section": ("version: 1\nboot: [x]", (2, 7, "boot"), "must be a mapping with root"),
     "top is a list": ("- version", (1, 1, ""), "must be a mapping with version, boot, image, not a list"),
     "list as a key": ("version: 1\n? [a]\n: b", (2, 3, ""), "a key must be a word, not a list"),
