@@ -63,7 +63,7 @@ def parse_index(dep: str, softdep: str = "", alias: str = "") -> Index:
     patterns: list[tuple[str, str]] = []
     for line in alias.splitlines():
         word, pattern, name = [*line.split(), "", "", ""][:3]
-        if word == "alias" and "*" in pattern:
+        if word == "alias" and ("*" in pattern or ":" in pattern):  # with a bus, as in mmc:block: for hardware
             patterns.append((pattern, name))
         elif word == "alias":
             aliases[pattern] = (*aliases.get(pattern, ()), name.replace("-", "_"))
@@ -257,6 +257,11 @@ class Loader:
                 return True
             self._gates.append((left, gate))
         return gate.acquire(timeout=timeout)
+
+    @property
+    def offered(self) -> bool:
+        """Whether hardware that is there has a module that was not yet requested."""
+        return any(name not in self._missing for name in self._offered)
 
     @property
     def pending(self) -> tuple[str, ...]:

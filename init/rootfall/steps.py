@@ -93,5 +93,6 @@ def mount_root(step: plan.MountRoot, boot: Boot) -> str:
             names = ", ".join(boot.loader.pending)
             hint = "the kernel's log may say why it hangs; boot.blacklist leaves it out"
             raise ModuleError("load the module", f"{names} in {_LOADING_LIMIT:g} s", hint=hint)
-    fstype = mounts.mount_root(device.node, step.target, fstypes, step.options, step.mode)
-    return f"mount: mount {device.node} on {step.target}: {fstype}, {step.mode}"
+    mode = "ro" if boot.search and boot.search.read_only(device) else step.mode
+    fstype = mounts.mount_root(device.node, step.target, fstypes, step.options, mode)
+    return f"mount: mount {device.node} on {step.target}: {fstype}, {mode}"
