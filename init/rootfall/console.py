@@ -8,6 +8,7 @@ screen names the culprit. See /dev/kmsg in the kernel's Documentation/ABI/testin
 import os
 
 ERROR, WARNING, INFO, DEBUG = 3, 4, 6, 7
+_RECORD = 900  # bytes; the kernel refuses a record of more than 992 (kernel/printk/printk.c, devkmsg_write)
 _RATELIMIT = "/proc/sys/kernel/printk_devkmsg"
 
 
@@ -26,11 +27,9 @@ class Log:
     def line(self, level: int, text: str) -> None:
         """One line at a kernel log level (syslog(2)); newlines in `text` would start records of their own."""
         if self._fd >= 0:
-            record = (
-                f"<{level}>rootfall: {text}".replace("\n", " ")[:900] + "\n"
-            )  # without it the record waits for the next
+            record = f"<{level}>rootfall: {text}".replace("\n", " ").encode(errors="replace")[:_RECORD]
             try:
-                os.write(self._fd, record.encode(errors="replace"))
+                os.write(self._fd, record + b"\n")  # without it the record waits for the next
             except OSError:
                 pass
 

@@ -22,12 +22,12 @@ READY = "/etc/rootfall/rootfall.plan"
 
 def main() -> None:
     """Boot this machine; as any other process than PID 1, say what this program is."""
-    if sys.argv[1:] == ["--prove"]:
-        from rootfall import prove
-
-        print(prove.prove())
-        return
     if os.getpid() != 1:
+        if sys.argv[1:] == ["--prove"]:  # never as PID 1: it would be the end of a machine with that word for its init
+            from rootfall import prove
+
+            print(prove.prove())
+            return
         sys.exit("rootfall: this is the frozen PID 1 of an initramfs; the command line is `rootfall` of the builder")
     signals.reset()  # a KeyboardInterrupt in the emergency would be PID 1's end; the default action spares PID 1
     timeline, log = Timeline(), console.Log()

@@ -238,8 +238,9 @@ class Loader:
         name = min(self._offered, key=lambda each: (self._offered[each], each))
         self._chains.add(name)  # before it can end
         fresh = self.request((name,))
-        if not fresh:
+        if not fresh:  # no such module in the image: it must not be the cheapest for ever
             self._chains.discard(name)
+            del self._offered[name]
         return fresh
 
     def _cost(self, name: str) -> int:

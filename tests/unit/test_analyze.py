@@ -133,7 +133,10 @@ def test_the_table_fits_the_terminal(
     assert max(map(len, lines)) <= columns
 
 
-def test_names_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_cannot_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # room for the last column, whatever the machine's uptime
     recorder = Recorder()
     recorder.add("a\x1b[2Jb", recorder.started, "[red]\x07")
     file = tmp_path / "timeline.json"

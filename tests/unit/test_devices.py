@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootfall import devices
+from rootfall import console, devices, hardware
 from rootfall.devices import BlockDevice, Search
 from rootfall.errors import DeviceError
 from rootfall.model import DeviceRef
@@ -77,12 +77,18 @@ def test_a_device_is_printed_for_the_report(device: BlockDevice, text: str) -> N
     assert str(device) == text
 
 
+class Silent(console.Log):
+    def __init__(self) -> None:
+        self._fd = -1
+
+
 class Uevent(NamedTuple):
     """What a search needs of a pyudev.Device."""
 
     device_node: str
     found: BlockDevice | None
     action: str = "add"
+    subsystem: str = "block"
 
 
 class Script:
@@ -95,7 +101,12 @@ class Script:
         self.looks += 1
         return iter(self.there)
 
+    def wait(self, timeout: float, others: object = ()) -> None:
+        """Nothing to wait for: the script goes on."""
+
     def poll(self, timeout: float | None) -> Uevent | None:
+        if not self.events:
+            return None
         event = self.events.pop(0)
         if isinstance(event, OSError):
             raise event
@@ -105,6 +116,8 @@ class Script:
 @pytest.fixture(autouse=True)
 def _content(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "examine", lambda event: event.found)
+    monkeypatch.setattr(hardware, "sources", lambda: ("a slot",))
+    monkeypatch.setattr(devices, "status_line", lambda text: None)
 
 
 def search(ref: DeviceRef, there: list[Uevent], *events: Uevent | OSError | None) -> Search:
@@ -126,7 +139,7 @@ def test_a_device_that_is_there_is_found_without_waiting() -> None:
 def test_a_device_that_appears_is_found() -> None:
     found = search(DeviceRef("UUID", UUID), [event(OTHER)], event(OTHER, "change"), None, event(WANTED))
     assert found.present() is None
-    assert found.wait(None) == WANTED
+    assert found.wait(None, Silent()) == WANTED
 
 
 def test_a_device_that_went_away_does_not_count() -> None:
@@ -138,7 +151,7 @@ def test_a_device_that_went_away_does_not_count() -> None:
         event(disk("/dev/s", LABEL="late")),
     )
     found.present()
-    found.wait(None)
+    found.wait(None, Silent())
     assert set(found.seen) == {"/dev/vdb", "/dev/s"}
 
 
@@ -150,9 +163,16 @@ def test_two_devices_of_one_name_are_never_guessed_between() -> None:
 
 def test_lost_uevents_are_made_up_for_by_a_second_look() -> None:
     found = search(DeviceRef("UUID", UUID), [event(WANTED)], OSError(105, "No buffer space available"))
-    assert found.wait(None) == WANTED
+    assert found.wait(None, Silent()) == WANTED
     with pytest.raises(OSError, match="broken"):
-        search(DeviceRef("UUID", UUID), [], OSError(5, "broken")).wait(None)
+        search(DeviceRef("UUID", UUID), [], OSError(5, "broken")).wait(None, Silent())
+
+
+def test_where_nothing_can_come_any_more_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "sources", lambda: ())
+    monkeypatch.setattr(devices, "_QUIET", 0.0)
+    with pytest.raises(DeviceError, match="no bus can bring a disk"):
+        search(DeviceRef("UUID", UUID), [event(OTHER)], None, event(OTHER, "change")).wait(None, Silent())
 
 
 @pytest.mark.parametrize(
@@ -170,6 +190,6 @@ def test_a_search_in_vain_says_what_was_seen_and_what_is_near(
     found = search(ref, [event(each) for each in there])
     found.present()
     with pytest.raises(DeviceError) as caught:
-        found.wait(0)
+        found.wait(0, Silent())
     assert words in str(caught.value)
     assert caught.value.seen == ("; ".join(map(str, there)) or "no block device at all")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rootfall import console, emergency, plan, steps
+from rootfall import console, emergency, hardware, plan, steps
 from rootfall.devices import BlockDevice, Search
 from rootfall.emergency import Stage, report
 from rootfall.errors import (
@@ -27,7 +27,6 @@ from rootfall.timeline import Timeline
 
 WIDTH = 76
 ANY = st.text(st.characters(codec=None))
-CONFIG = Config(1, BootConfig(Root(DeviceRef("LABEL", "root"))), ImageConfig())
 
 
 class Silent(console.Log):
@@ -45,15 +44,14 @@ def boot() -> steps.Boot:
 
 def stage(device: str = "root", init: str = "/sbin/init") -> Stage:
     found = Stage()
-    found.config = Config(1, BootConfig(Root(DeviceRef("LABEL", device)), init), ImageConfig())
-    found.plan = plan.make_plan(found.config)
+    found.plan = plan.make_plan(Config(1, BootConfig(Root(DeviceRef("LABEL", device)), init), ImageConfig()))
     return found
 
 
 @pytest.fixture(autouse=True)
 def _no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emergency, "unclaimed_hardware", lambda: [])
-    monkeypatch.setattr(emergency, "_kernel_complaints", lambda: [])
+    monkeypatch.setattr(hardware, "unclaimed", tuple)
+    monkeypatch.setattr(emergency, "_kernel_complaints", list)
 
 
 @settings(max_examples=150, deadline=None)
@@ -62,7 +60,7 @@ def test_no_line_is_wider_than_the_console_whatever_is_in_it(
     attempted: str, subject: str, seen: str, hint: str, device: str, name: str, errno: int
 ) -> None:
     this = boot()
-    this.loading = type("Loading", (), {"failed": {name: f"failed: {hint}"}})()
+    this.loader = type("Loader", (), {"failed": {name: f"failed: {hint}"}})()
     error = DeviceError(attempted, subject, errno=errno, seen=seen, hint=hint)
     for line in report(error, this, stage(device)):
         assert emergency.columns(line) <= WIDTH
@@ -125,7 +123,7 @@ def test_an_internal_error_says_where() -> None:
 
 def test_a_module_that_failed_is_in_the_report_of_any_failure() -> None:
     this = boot()
-    this.loading = type("Loading", (), {"failed": {"ext4": "failed: Exec format error (errno 8)"}})()
+    this.loader = type("Loader", (), {"failed": {"ext4": "failed: Exec format error (errno 8)"}})()
     assert "module    ext4 failed: Exec format error (errno 8)" in report(OSError(5, "x"), this, Stage())
 
 
@@ -144,7 +142,7 @@ def test_unclaimed_storage_is_told_from_other_hardware() -> None:
         ("virtio", "virtio:d00000001v00001AF4"),
         ("usb", "usb:v0627p0001d0000dc00dsc00dp00ic03isc00ip00in00"),
     ]
-    assert [each for each in (*yes, *no) if emergency._is_storage(*each)] == yes
+    assert [each for each in (*yes, *no) if hardware._may_be_storage(*each)] == yes
 
 
 class Still(BaseException):
@@ -240,15 +238,17 @@ def test_a_word_that_fails_does_not_end_the_conversation(monkeypatch: pytest.Mon
 
 def test_retry_starts_as_the_kernel_would(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[object] = []
+    executed: list[tuple[str, list[str], dict[str, str]]] = []
     monkeypatch.setattr(libc, "umount2", lambda target, flags: done.append((target, flags)))
-    monkeypatch.setattr(os, "execve", lambda *arguments: done.append(arguments))
+    monkeypatch.setattr(os, "execve", lambda *arguments: executed.append(arguments))
     monkeypatch.setattr(sys, "argv", ["/init", "x"])
     monkeypatch.setenv("_PYI_APPLICATION_HOME_DIR", "/usr/lib/rootfall/_internal")
     monkeypatch.setenv("LD_LIBRARY_PATH", "/usr/lib/rootfall/_internal")
     monkeypatch.setenv("kept", "1")
     talk(monkeypatch, b"retry\n", stage(), boot())
-    umount, (path, argv, environment) = done  # type: ignore[misc]
-    assert umount == ("/sysroot", libc.MNT_DETACH)
+    assert done[0] == ("/sysroot", libc.MNT_DETACH)
+    (path, argv, environment), *rest = executed
+    assert rest == []
     assert (path, argv) == ("/init", ["/init", "x"])
     assert environment["kept"] == "1"
     assert not {"_PYI_APPLICATION_HOME_DIR", "LD_LIBRARY_PATH"} & set(environment)

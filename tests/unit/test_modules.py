@@ -46,12 +46,12 @@ alias gone not-in-the-image
 
 
 def index() -> modules.Index:
-    return modules.parse_index(DEP, SOFTDEP, ALIAS, "/lib/modules/6")
+    return modules.parse_index(DEP, SOFTDEP, ALIAS)
 
 
 def test_files_and_names_are_read_with_underscores() -> None:
     module = index().modules["virtio_pci"]
-    assert module == ("virtio_pci", "/lib/modules/6/kernel/drivers/virtio/virtio-pci.ko", ("virtio",))
+    assert module == ("virtio_pci", "kernel/drivers/virtio/virtio-pci.ko", ("virtio",))
 
 
 def test_several_softdep_lines_of_a_module_add_up() -> None:
@@ -127,7 +127,7 @@ class FakeKernel:
         self._changed = threading.Condition()
 
     def finit_module(self, fd: int, parameters: str) -> None:
-        name = modules.module_name(os.readlink(f"/proc/self/fd/{fd}"))
+        name = modules.module_name(str(Path(f"/proc/self/fd/{fd}").readlink()))
         with self._changed:
             self.asked.append(name)
             self._changed.notify_all()
@@ -153,25 +153,30 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     return fake
 
 
-def start(directory: Path, **needs: str) -> modules.Loading:
-    """Load all of these; each keyword is a module, its value what it needs."""
-    found = {}
-    for name, each in needs.items():
-        (directory / f"{name}.ko").write_bytes(b"")
-        found[name] = modules.Module(name, f"{directory}/{name}.ko", tuple(each.split()))
-    return modules.Loading(
-        modules.Index(found, {}, {}, {}), {name: m.requires for name, m in found.items()}, Timeline()
-    )
+def loader(directory: Path, needs: dict[str, str], options: dict[str, str] | None = None) -> modules.Loader:
+    """For an image with these modules: each with what it needs."""
+    for name in needs:
+        (directory / f"{name}.ko").write_bytes(bytes(len(name)))
+    lines = [f"{name}.ko: {' '.join(f'{each}.ko' for each in need.split())}\n" for name, need in needs.items()]
+    (directory / "modules.dep").write_text("".join(lines))
+    return modules.Loader(str(directory), Timeline(), options or {}, ("blacklisted",))
+
+
+def start(directory: Path, **needs: str) -> modules.Loader:
+    """Load all of these."""
+    made = loader(directory, needs)
+    made.request(needs)
+    return made
 
 
 def test_independent_modules_are_in_the_kernel_at_the_same_time(kernel: FakeKernel, tmp_path: Path) -> None:
     kernel.held = {"a", "b", "c"}
     loading = start(tmp_path, a="", b="", c="")
     kernel.until("a", "b", "c")
-    assert not loading.wait(0)
+    assert not loading.wait_for(loading.pending, 0)
     for name in "abc":
         kernel.let_go(name)
-    assert loading.wait(LIMIT)
+    assert loading.wait_for("abcdefgh", LIMIT)
     assert loading.failed == {}
 
 
@@ -183,7 +188,7 @@ def test_a_module_waits_for_all_that_it_needs(kernel: FakeKernel, tmp_path: Path
     kernel.until("side")
     assert not {"top", "last"} & set(kernel.asked)
     kernel.let_go("b")
-    assert loading.wait(LIMIT)
+    assert loading.wait_for(loading.pending, LIMIT)
     assert kernel.asked.index("top") < kernel.asked.index("last")
     assert sorted(kernel.asked) == ["a", "b", "last", "side", "top"]
 
@@ -202,16 +207,17 @@ def test_a_module_that_fails_is_recorded_and_holds_nobody_up(
 ) -> None:
     kernel.answers["a"] = answer
     loading = start(tmp_path, a="", b="a", c="b")
-    assert loading.wait(LIMIT)
+    assert loading.wait_for("abcdefgh", LIMIT)
     assert loading.failed == failed
     assert kernel.asked == ["a", "b", "c"]
 
 
 def test_a_module_without_its_file_is_recorded(kernel: FakeKernel, tmp_path: Path) -> None:
-    found = {"a": modules.Module("a", f"{tmp_path}/a.ko", ())}
-    loading = modules.Loading(modules.Index(found, {}, {}, {}), {"a": ()}, Timeline())
-    assert loading.wait(LIMIT)
-    assert loading.failed == {"a": "failed: No such file or directory (errno 2)"}
+    made = loader(tmp_path, {"a": ""})
+    (tmp_path / "a.ko").unlink()
+    made.request(("a",))
+    assert made.wait_for(("a",), LIMIT)
+    assert made.failed == {"a": "failed: No such file or directory (errno 2)"}
 
 
 def test_without_threads_the_modules_are_loaded_all_the_same(
@@ -221,31 +227,111 @@ def test_without_threads_the_modules_are_loaded_all_the_same(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(modules._thread, "start_new_thread", none)  # type: ignore[attr-defined]
-    assert start(tmp_path, a="", b="", c="a", d="a", e="c d").wait(0)
+    assert start(tmp_path, a="", b="", c="a", d="a", e="c d").pending == ()
     assert sorted(kernel.asked) == ["a", "b", "c", "d", "e"]
 
 
-def test_nothing_to_load_is_done_at_once() -> None:
-    assert modules.Loading(modules.parse_index(""), {}, Timeline()).wait(0)
+def test_nothing_to_load_is_done_at_once(tmp_path: Path) -> None:
+    assert start(tmp_path).wait_for(("a", "never heard of"), 0)
+
+
+def test_a_module_is_asked_of_the_kernel_once(kernel: FakeKernel, tmp_path: Path) -> None:
+    kernel.held = {"a"}
+    made = loader(tmp_path, {"a": "", "b": "a", "c": "a b"})
+    assert made.request(("b",)) == ("a", "b")
+    kernel.until("a")
+    assert made.request(("c", "b")) == ("c",)
+    assert made.request(("a", "nonsense")) == ()
+    kernel.let_go("a")
+    assert made.wait_for("abc", LIMIT)
+    assert made.request(("c",)) == ()
+    assert kernel.asked == ["a", "b", "c"]
+    assert made.finished == 3
+
+
+def test_a_wait_that_was_given_up_harms_nobody(kernel: FakeKernel, tmp_path: Path) -> None:
+    kernel.held = {"a"}
+    made = start(tmp_path, a="", b="")
+    assert not made.wait_for("a", 0)
+    assert made.wait_for("b", LIMIT)
+    kernel.let_go("a")
+    assert made.wait_for("ab", LIMIT)
+
+
+def test_parameters_reach_their_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, str] = {}
+
+    def finit_module(fd: int, parameters: str) -> None:
+        given[modules.module_name(str(Path(f"/proc/self/fd/{fd}").readlink()))] = parameters
+
+    monkeypatch.setattr(libc, "finit_module", finit_module)
+    made = loader(tmp_path, {"a": "", "b": ""}, {"a": "x=1 y"})
+    made.request(("a", "b"))
+    assert made.wait_for("ab", LIMIT)
+    assert given == {"a": "x=1 y", "b": ""}
+
+
+def test_the_cheapest_driver_of_the_hardware_comes_first_one_chain_at_a_time(
+    kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    (tmp_path / "modules.alias").write_text(
+        "alias pci:v1* large_driver\nalias pci:v2* small\nalias pci:v3* blacklisted\nalias pci:v4* not_in_the_image\n"
+    )
+    kernel.held = {"small", "large_driver"}
+    made = loader(tmp_path, {"small": "base", "base": "", "large_driver": "", "blacklisted": ""})
+    for modalias in ("pci:v1x", "pci:v2x", "pci:v2x", "pci:v3x", "usb:v1"):
+        made.offer(modalias)
+    assert made.load_cheapest() == ("base", "small")
+    assert made.load_cheapest() == (), "half of the processors are busy"
+    kernel.until("small")
+    kernel.let_go("small")
+    assert made.wait_for(("small",), LIMIT)
+    assert os.eventfd_read(made.wake_fd) == 1
+    assert made.load_cheapest() == ("large_driver",)
+    kernel.let_go("large_driver")
+    assert made.wait_for(("large_driver",), LIMIT)
+    assert made.load_cheapest() == ()
+    assert "blacklisted" not in kernel.asked
+
+
+def test_an_alias_of_a_module_that_is_not_there_stands_in_nobodys_way(kernel: FakeKernel, tmp_path: Path) -> None:
+    (tmp_path / "modules.alias").write_text("alias pci:v1* not_there\nalias pci:v1* there\n")
+    made = loader(tmp_path, {"there": ""})
+    made.offer("pci:v1x")
+    assert [made.load_cheapest(), made.load_cheapest()] == [(), ("there",)]
+    assert made.wait_for(("there",), LIMIT)
+
+
+def test_the_ready_form_of_the_index_is_the_index(tmp_path: Path) -> None:
+    texts = [DEP.encode(), SOFTDEP.encode(), ALIAS.encode()]
+    for name, text in zip(modules.INDEX_FILES, texts, strict=True):
+        (tmp_path / name).write_bytes(text)
+    parsed = modules.read_index(str(tmp_path))
+    (tmp_path / modules.READY).write_bytes(modules.ready_index(texts))
+    assert modules.read_index(str(tmp_path)) == parsed == index()
+    (tmp_path / "modules.dep").write_text("kernel/b.ko:\n")
+    assert set(modules.read_index(str(tmp_path)).modules) == {"b"}, "a ready form of another text is not used"
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.sets(st.integers(0, 11), max_size=4), min_size=1, max_size=12))
-def test_any_order_is_kept(needs: list[set[int]]) -> None:
-    """A real pool of threads over a random graph: nothing is asked for before all that it needs has been answered."""
+@given(st.lists(st.sets(st.integers(0, 11), max_size=4), min_size=1, max_size=12), st.integers(1, 4))
+def test_any_order_is_kept(tmp_path_factory: pytest.TempPathFactory, needs: list[set[int]], parts: int) -> None:
+    """Real threads over a random graph: nothing is asked for before all that it needs has been answered."""
     names = [f"m{number}" for number in range(len(needs))]
-    order = {names[i]: tuple(names[each] for each in sorted(need) if each < i) for i, need in enumerate(needs)}
+    order = {names[i]: " ".join(names[each] for each in sorted(need) if each < i) for i, need in enumerate(needs)}
     answered: list[str] = []
 
-    def insert(module: modules.Module, parameters: str = "") -> str:
-        assert set(order[module.name]) <= set(answered)
+    def insert(directory: str, module: modules.Module, parameters: str = "") -> str:
+        assert set(module.requires) <= set(answered)
         answered.append(module.name)
         return "loaded"
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modules, "insert", insert)
-        found = {name: modules.Module(name, "", each) for name, each in order.items()}
-        loading = modules.Loading(modules.Index(found, {}, {}, {}), order, Timeline())
-        assert loading.wait(LIMIT)
-        assert loading.failed == {}
+        made = loader(tmp_path_factory.mktemp("modules"), order)
+        for part in range(parts):
+            made.request(names[part::parts])
+        assert made.wait_for(names, LIMIT)
+        assert made.failed == {}
     assert sorted(answered) == sorted(names)

@@ -99,14 +99,14 @@ def test_symbolic_links_are_followed_inside_the_root_only(tmp_path: Path) -> Non
     with pytest.raises(FileNotFoundError):
         new_root.resolve(str(root), "/out/passwd")
     (root / "loop").symlink_to("loop")
-    with pytest.raises(OSError, match="[Ss]ymbolic links"):
+    with pytest.raises(OSError, match="symbolic links"):
         new_root.resolve(str(root), "/loop")
 
 
 NAMES = st.sampled_from(["a", "b", "c", ".."])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.dictionaries(st.sampled_from("abc"), st.lists(NAMES, min_size=1, max_size=5), max_size=3),
     st.booleans(),
@@ -117,9 +117,9 @@ def test_no_path_leads_out_of_the_root(
 ) -> None:
     with tempfile.TemporaryDirectory(dir=scratch) as root:
         for name, target in links.items():
-            os.symlink(("/" if absolute else "") + "/".join(target), f"{root}/{name}")
+            Path(root, name).symlink_to(("/" if absolute else "") + "/".join(target))
         for name in set("abc") - set(links):
-            os.mkdir(f"{root}/{name}")
+            Path(root, name).mkdir()
         try:
             found = new_root.resolve(root, "/".join(path))
         except OSError:

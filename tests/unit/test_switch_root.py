@@ -265,17 +265,20 @@ class Silent(console.Log):
 def boot(kernel: FakeKernel, patch: pytest.MonkeyPatch) -> Stage:
     """Run main.boot with this kernel; its exception comes through, as it does to main's own handler."""
     stage = Stage()
+
+    def choose_init(root: str, init: str) -> tuple[str, tuple[str, ...]]:
+        kernel._ask("choose_init", root, init)
+        return init, ("/another/init: not there",)
+
     patch.setattr(main, "Kernel", lambda: kernel)
-    patch.setattr(main, "read_config", lambda: CONFIG)
+    patch.setattr(main, "read_config", lambda: (CONFIG, "ready"))
     patch.setattr(main, "read_text", lambda path: "quiet one two=2 -- three")
     patch.setattr(main, "write_timeline", lambda timeline: kernel._ask("write_timeline"))
     patch.setattr(mounts, "mount_api_file_systems", lambda: None)
     patch.setattr(console, "reopen_console", lambda: None)
     patch.setattr(console, "limit_rate", lambda setting: "")
     patch.setattr(steps, "perform", lambda step, this: kernel._ask("step", type(step).__name__))
-    patch.setattr(
-        new_root, "choose_init", lambda root, init: (kernel._ask("choose_init", root, init), (init, ("a",)))[1]
-    )
+    patch.setattr(new_root, "choose_init", choose_init)
     patch.setattr(signals, "reset", lambda: kernel._ask("reset_signals"))
     patch.setattr(sys, "argv", ["/init", "one", "three"])
     this = steps.Boot(Silent(), Timeline())

@@ -35,7 +35,12 @@ def test_the_timeline_is_read_back(spans: list[tuple[str, str]]) -> None:
 
 def test_threads_lose_no_span() -> None:
     timeline = Timeline()
-    threads = [threading.Thread(target=lambda: [timeline.add("x", 0) for _ in range(200)]) for _ in range(8)]
+
+    def add() -> None:
+        for _ in range(200):
+            timeline.add("x", 0)
+
+    threads = [threading.Thread(target=add) for _ in range(8)]
     for each in threads:
         each.start()
     for each in threads:

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""What these tests need of the machine, and why they are skipped where it is not there."""
+
+import functools
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel import namespace
+
+
+@functools.cache
+def _why_not() -> str:
+    return namespace.why_not()
+
+
+@pytest.fixture
+def in_namespace() -> Callable[[Callable[[], None]], None]:
+    """`namespace.run`, where the machine has namespaces."""
+    if lack := _why_not():
+        pytest.skip(f"no mount and PID namespaces here: {lack}")
+    return namespace.run
+
+
+@pytest.fixture
+def loop() -> Iterator[Callable[[Path], str]]:
+    """Puts an image file on a loop device and returns the device."""
+    if os.geteuid():
+        pytest.skip("loop devices need root")
+    devices: list[str] = []
+
+    def attach(image: Path) -> str:
+        done = subprocess.run(["losetup", "-Pf", "--show", image], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no loop device here: {done.stderr.strip()}")
+        devices.append(done.stdout.strip())
+        return devices[-1]
+
+    yield attach
+    for each in devices:
+        subprocess.run(["losetup", "-d", each], check=True)
