@@ -130,7 +130,9 @@ class Search:
         self._linked = ref.kind == "PATH" and ref.value.startswith(("/dev/disk/", "/dev/mapper/"))
         self._known: dict[str, int] = {}
         self._paths: dict[str, str] = {}  # in sysfs, by node
-        self._esp: str | None = None  # of "auto": the PARTUUID of the EFI system partition that was booted from; "": unknown
+        self._esp: str | None = (
+            None  # of "auto": the PARTUUID of the EFI system partition that was booted from; "": unknown
+        )
         self._monitor, self._loader = monitor, loader
         self._events = self._said = 0
 
@@ -261,7 +263,9 @@ class Search:
         if self._esp is None:
             self._esp = dps.active_esp(self._loader)
         partitions = [node for node, device in self.seen.items() if "PARTN" in device.tags]
-        chosen = dps.choose([dps.Candidate(self._read(node, _LISTED), self._paths[node]) for node in partitions], self._esp)
+        chosen = dps.choose(
+            [dps.Candidate(self._read(node, _LISTED), self._paths[node]) for node in partitions], self._esp
+        )
         # Without a word from the boot loader the only disk with a root is meant: no other may be on its way.
         settled = self._esp or self._loader is None or not (self._loader.pending or self._loader.offered)
         return self._read(chosen, _READ) if chosen and settled else None

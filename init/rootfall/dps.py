@@ -53,15 +53,23 @@ def choose(candidates: list[Candidate], esp: str, machine: str = "") -> str:
     kind = ROOT_TYPES.get(machine or os.uname().machine)
     if kind is None:
         hint = "name the root: boot.root.device, or root="
-        raise DeviceError("choose the root device", "auto", seen=f"no partition type for {os.uname().machine}", hint=hint)
-    roots = [each for each in candidates if each.device.tags.get("PARTTYPE") == kind and not _flags(each.device) & NO_AUTO]
+        raise DeviceError(
+            "choose the root device", "auto", seen=f"no partition type for {os.uname().machine}", hint=hint
+        )
+    roots = [
+        each for each in candidates if each.device.tags.get("PARTTYPE") == kind and not _flags(each.device) & NO_AUTO
+    ]
     if esp:
         disks = {_disk(each) for each in candidates if each.device.tags.get("PARTUUID", "").lower() == esp}
         roots = [each for each in roots if _disk(each) in disks]
     if len({_disk(each) for each in roots}) > 1:
         names = " and ".join(each.device.node for each in roots)
-        hint = "name the root: boot.root.device, or root=; or boot with a loader that tells its partition, as systemd-boot"
-        raise DeviceError("choose the root device", "auto", seen=f"{names} have the type of a root partition", hint=hint)
+        hint = (
+            "name the root: boot.root.device, or root=; or boot with a loader that tells its partition, as systemd-boot"
+        )
+        raise DeviceError(
+            "choose the root device", "auto", seen=f"{names} have the type of a root partition", hint=hint
+        )
     roots.sort(key=lambda each: int(each.device.tags["PARTN"]))
     return roots[0].device.node if roots else ""
 

@@ -53,7 +53,9 @@ def modaliases(buses: tuple[str, ...]) -> "Iterator[str]":
     for bus in buses:
         directory = f"{_BUSES}/{bus}/devices"
         for name in listing(directory):
-            modalias = read(f"{directory}/{name}/modalias") or (_announced(f"{directory}/{name}") if bus == "mmc" else "")
+            modalias = read(f"{directory}/{name}/modalias") or (
+                _announced(f"{directory}/{name}") if bus == "mmc" else ""
+            )
             if modalias:
                 yield modalias
 

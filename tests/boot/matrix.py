@@ -8,7 +8,7 @@ An image with drivers for storage and no list of modules must find the machine's
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -53,8 +53,14 @@ def reached(record: Booted) -> bool:
 
 def table(kinds: Sequence[str], kernels: Sequence[str], cell: Callable[[str, str], str]) -> str:
     """Kinds as rows, kernels as columns, in Markdown."""
-    head = [f"| {'disk':12} | {' | '.join(f'{kernel:6}' for kernel in kernels)} |", f"|{'-' * 14}|{'--------|' * len(kernels)}"]
-    return "\n".join([*head, *(f"| {kind:12} | {' | '.join(f'{cell(kind, kernel):6}' for kernel in kernels)} |" for kind in kinds)])
+
+    def row(first: str, cells: Iterable[str]) -> str:
+        return f"| {first:12} | {' | '.join(f'{cell:6}' for cell in cells)} |"
+
+    rule = f"|{'-' * 14}|{'--------|' * len(kernels)}"
+    return "\n".join(
+        [row("disk", kernels), rule, *(row(kind, (cell(kind, each) for each in kernels)) for kind in kinds)]
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

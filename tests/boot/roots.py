@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rootfall_qemu.cache import made_once
 from rootfall_qemu.disk import ALIGNMENT, MIB, SECTOR, Partition, ext4, gpt
-from tests.boot.images import digest
 from tests.guest.material import HERE, compile_static
 
 UUID = "5d0c3f0e-7a52-4b8e-9e0b-2f1d6c3a9b47"

@@ -5,7 +5,9 @@
 """
 
 import base64
+import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from tests.boot import images
 CONFIG = """\
 version: 1
 image:
-  modules: [virtio_pci, virtio_blk, virtio_scsi, sd_mod, nvme, ahci, xhci_pci, ehci_pci, usb_storage, uas, sdhci_pci, mmc_block, ext4]
+  modules:
+    [virtio_pci, virtio_blk, virtio_scsi, sd_mod, nvme, ahci, xhci_pci, ehci_pci, usb_storage, sdhci_pci, mmc_block, ext4]
 """
 # Prints L link target, D directory subsystem, A file content-in-base64, for all block devices and what they hang on.
 SCRIPT = """\
@@ -29,15 +32,15 @@ for link in /dev/disk/by-id/* /dev/disk/by-path/*; do echo "L $link $(readlink -
 for block in /sys/class/block/*; do
   path=$(readlink -f "$block")
   while [ "$path" != /sys/devices ]; do
+    case " $seen " in *" $path "*) break ;; esac
+    seen="$seen $path"
     echo "D $path $(basename "$(readlink -f "$path/subsystem")")"
-    for name in dev uevent partition serial wwid nsid model vendor rev firmware_rev name type removable port_no \\
-        idVendor idProduct product manufacturer bInterfaceClass bInterfaceSubClass bInterfaceProtocol bInterfaceNumber \\
-        vpd_pg80 vpd_pg83 vpd_pg89; do
+    for name in partition serial wwid nsid model vendor name idVendor vpd_pg80 vpd_pg83; do
       [ -f "$path/$name" ] && echo "A $path/$name $(base64 -w0 < "$path/$name" 2>/dev/null)"
     done
     path=${path%/*}
   done
-done | awk '!seen[$0]++'
+done
 for port in /sys/class/ata_port/*; do
   path=$(readlink -f "$port"); echo "A $path/port_no $(base64 -w0 < "$path/port_no")"
 done
@@ -76,6 +79,7 @@ def plant(links: Links, sysfs: Path) -> None:
     for path, subsystem in links.subsystems.items():
         place = sysfs / path.removeprefix("/sys/")
         place.mkdir(parents=True, exist_ok=True)
+        (place / "uevent").touch()
         target = sysfs / "class" / subsystem
         target.mkdir(parents=True, exist_ok=True)
         if subsystem not in ("", "subsystem"):
@@ -106,18 +110,18 @@ def machine(place: Path, series: str = "6.1") -> Machine:
     return Machine(kernel.image, image, append, 1024, 2, disks=(root, *disks, bare, card, script))
 
 
-def record(place: Path) -> str:
+def record(place: Path, mirror: Callable[[bytes], None] | None = None) -> str:
     """Boot that machine and let it tell."""
-    with VM(machine(place)) as vm:
-        vm.console.expect("debian login: ", 400, "the login prompt")
+    with VM(machine(place), mirror=mirror) as vm:
+        vm.console.expect("debian login: ", 500, "the login prompt")
         vm.console.send("root\n")
         vm.console.expect("root@debian:~# ", 60, "a shell")
         vm.console.send("stty -onlcr; dmesg -n 1; sh /dev/disk/by-id/virtio-script\n")
-        vm.console.expect("LINKS END\n", 120, "the end of the links")
+        vm.console.expect("LINKS END\n", 300, "the end of the links")
         log = vm.console.log
         return log[log.rindex("LINKS BEGIN\n") + 12 : log.rindex("LINKS END\n")].replace("\r", "")
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        print(record(Path(scratch)), end="")
+        print(record(Path(scratch), lambda data: print(data.decode(errors="replace"), end="", file=sys.stderr)), end="")
