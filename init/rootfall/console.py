@@ -57,7 +57,7 @@ def limit_rate(setting: str) -> str:
         with open(_RATELIMIT) as file:
             old = file.read().strip()
         with open(_RATELIMIT, "w") as file:
-            file.write(setting)
+            file.write(f"{setting}\n")  # without the newline the kernel refuses it
     except OSError:
         return ""
     return old

@@ -4,6 +4,7 @@
 Imports nothing that a boot has not imported: it must work when our own files are gone. Never returns.
 """
 
+import _thread
 import os
 import sys
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _WIDTH = 76
+_DRAIN_LIMIT = 10.0  # seconds; a page of text takes four at 9600 baud
 _COMMANDS = {"reboot": libc.RB_AUTOBOOT, "poweroff": libc.RB_POWER_OFF, "halt": libc.RB_HALT_SYSTEM}
 _HELP = "report  devices  plan  log  retry  sh  reboot  poweroff  halt"
 
@@ -158,6 +160,25 @@ def say(lines: list[str]) -> None:
         pass
 
 
+def drain(limit: float) -> None:
+    """Wait until the console has sent what was written, `limit` seconds at most: a serial line may be held up for ever.
+
+    A report is longer than the buffer of a serial port, and a reset would cut it off.
+    """
+    sent = _thread.allocate_lock()
+    sent.acquire()
+
+    def wait() -> None:
+        try:
+            libc.tcdrain(2)
+        except OSError:
+            pass  # not a terminal
+        sent.release()
+
+    _thread.start_new_thread(wait, ())
+    sent.acquire(timeout=limit)
+
+
 def act(on_failure: OnFailure, lines: list[str], boot: Boot, stage: Stage) -> None:
     """Wait `after` seconds, then do the action."""
     if on_failure.after > 0:
@@ -170,9 +191,10 @@ def act(on_failure: OnFailure, lines: list[str], boot: Boot, stage: Stage) -> No
 
 
 def end(action: str) -> None:
-    """reboot(2), with what was written on its way to the disks first."""
+    """reboot(2), with what was written on the disks, and on the console, first."""
     say([f"rootfall: {action}"])
     os.sync()
+    drain(_DRAIN_LIMIT)
     libc.reboot(_COMMANDS[action])
 
 

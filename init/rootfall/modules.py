@@ -199,14 +199,19 @@ class Loader:
         self._lock = _thread.allocate_lock()
 
     def request(self, words: "Iterable[str]") -> tuple[str, ...]:
-        """Start loading these modules (names or aliases) and what they need; returns those that are new."""
+        """Start loading these modules (names or aliases) and what they need; returns those that are new.
+
+        The very first module is loaded alone: since Linux 6.14 module text shares pages of 2 MiB, and modules that begin
+        at the same moment, with none there yet, would take such a page each and keep it.
+        """
         order = closure(self.index, tuple(words))
+        first = () if self._missing else tuple(order)[:1]
         with self._lock:
             fresh = [name for name in order if name not in self._missing]
             for name in fresh:
                 self._waiting[name] = []
             for name in fresh:
-                needs = {each for each in order[name] if each in self._waiting}
+                needs = {each for each in (*order[name], *first) if each in self._waiting and each != name}
                 self._missing[name] = len(needs)
                 for each in needs:
                     self._waiting[each].append(name)

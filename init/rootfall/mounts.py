@@ -48,6 +48,12 @@ _NO_FLAG = frozenset(
     "symfollow auto noauto nofail user nouser users nousers owner noowner group nogroup _netdev".split()
 )
 
+_HINTS = {
+    19: "the kernel has no {} file system: add its module to image.modules",  # ENODEV
+    22: "the kernel's words below say what it did not accept: an option (rootflags=), or what is on the device",  # EINVAL
+    117: "the file system is damaged: check it with fsck from a rescue system",  # EUCLEAN
+}
+
 
 def parse_options(options: tuple[str, ...]) -> tuple[int, str]:
     """mount(8)'s options as mount(2)'s flags and data: what is no flag goes to the file system."""
@@ -87,7 +93,5 @@ def mount_root(device: str, target: str, fstypes: tuple[str, ...], options: tupl
         else:
             return fstype
     tried = ", ".join(fstypes)
-    hint = ""
-    if failure.errno == 19:  # ENODEV
-        hint = f"the kernel has no {tried} file system: add its module to image.modules"
+    hint = _HINTS.get(failure.errno or 0, "").format(tried)
     raise MountError("mount the root", f"{device} as {tried}", errno=failure.errno or 0, hint=hint) from failure

@@ -70,7 +70,7 @@ def test_the_configuration_alone_is_enough_and_an_edited_one_is_parsed_though_th
     assert seen.argv == ("/sbin/other", "word")
     assert {"rw", "noatime"} <= root_options(seen)
     timeline = json.loads(seen.files["timeline.json"] or "")
-    assert ["YAML"] == [span["detail"] for span in timeline["spans"] if span["name"] == "make the plan"]
+    assert [span["detail"] for span in timeline["spans"] if span["name"] == "make the plan"] == ["YAML"]
 
 
 def config(root: str) -> str:

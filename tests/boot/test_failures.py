@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Boots that must fail: each report names its cause, and then the machine does what it was told to do."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,15 +42,21 @@ def failed(
     return run
 
 
+def not_found(seen: Report) -> str:
+    """The device that was looked for; how long it took depends on what came up meanwhile."""
+    found = re.fullmatch(r"cannot find the root device (.*) in \d+ s", seen["failed"][0])
+    assert found, seen["failed"]
+    return found[1]
+
+
 def test_a_uuid_that_no_disk_has_is_reported_with_the_disks_that_are_there_and_the_near_one(failed: Failed) -> None:
     wrong = f"{UUID[:-1]}8"
     seen = failed(f"{QUIET} root=UUID={wrong} rootwait=1")
     assert seen["goal"] == (f"root UUID={wrong}, then /sbin/init",)
-    assert seen["failed"] == (f"cannot find the root device UUID={wrong} in 1 s",)
-    assert any(f"/dev/vda1 32768 KiB TYPE=ext4 UUID={UUID} LABEL={LABEL}" in text for text in seen["seen"])
+    assert not_found(seen) == f"UUID={wrong}"
+    assert any(f"/dev/vda1 32 MiB TYPE=ext4 UUID={UUID} LABEL={LABEL}" in text for text in seen["seen"])
     assert seen["remedy"] == (f"/dev/vda1 has UUID={UUID}, which differs in one character",)
     assert [kind for kind, _ in seen.facts[:2]] == ["goal", "failed"]
-    assert not seen["no driver"]
 
 
 def test_a_partuuid_that_is_meant_as_uuid_is_recognised(failed: Failed) -> None:
@@ -103,10 +110,11 @@ def test_a_damaged_file_system_is_reported_with_the_errno_and_the_kernels_own_wo
     failed: Failed, shared: Path
 ) -> None:
     # The table of block groups, which follows the superblock: its checksums no longer fit.
-    damaged = roots.disk(shared, "no-groups", roots.witness, roots.overwrite(4096, b"\xa5" * 4096))
+    damaged = roots.disk(shared, "no-groups", roots.witness, roots.overwrite(2048, b"\xa5" * 4096))
     seen = failed(f"{QUIET} root=UUID={UUID}", damaged)
     assert seen["failed"] == ("cannot mount the root /dev/vda1 as ext4",)
     assert seen["errno"] == ("117, Structure needs cleaning",)
+    assert "fsck" in seen["remedy"][0]
     assert any("EXT4-fs (vda1): group descriptors corrupted!" in line for line in seen["kernel"])
 
 
@@ -134,10 +142,10 @@ def test_an_image_without_the_disks_driver_names_the_hardware_that_has_none(
 ) -> None:
     made = image(kernel, images.PLAIN.replace("virtio_pci, virtio_blk, ext4", modules))
     seen = failed(f"{QUIET} root=UUID={UUID} rootwait=1", initrd=made)
-    assert seen["failed"] == (f"cannot find the root device UUID={UUID} in 1 s",)
+    assert not_found(seen) == f"UUID={UUID}"
     assert seen["seen"] == ("no block device at all",)
     assert seen["remedy"] == ("no driver of the image drives a disk here: add the disk's driver to image.modules",)
-    assert any(text.startswith(f"{bus} ") and modalias in text for text in seen["no driver"])
+    assert any(text.startswith(f"for {bus} ") and modalias in text for text in seen["no driver"])
 
 
 def test_a_file_system_whose_module_is_missing_is_named(
@@ -172,5 +180,5 @@ def test_a_broken_configuration_is_reported_line_by_line_and_panic_still_holds(
 
 
 def test_a_loud_boot_reboots_as_configured_and_leaves_its_report_whole(failed: Failed, kernel: DebianKernel) -> None:
-    seen = failed(f"console=ttyS0 root=/dev/vda7 rootwait=1")
-    assert seen["failed"] == ("cannot find the root device /dev/vda7 in 1 s",)
+    seen = failed("console=ttyS0 root=/dev/vda7 rootwait=1")
+    assert not_found(seen) == "/dev/vda7"

@@ -44,7 +44,7 @@ def test_as_another_process_than_pid_1_it_says_what_it_is(runtime: FrozenRuntime
 def test_asked_to_prove_itself_it_does_so_but_never_as_pid_1(
     runtime: FrozenRuntime, tree: Path, tmp_path: Path, disk: str
 ) -> None:
-    command = [runtime.directory / "rootfall", "--prove"]
+    command = [str(runtime.directory / "rootfall"), "--prove"]
     done = subprocess.run(command, env={}, capture_output=True, text=True, check=True)
     assert done.stdout.endswith(": in order\n")
     booted = boot(tree, tmp_path, disk, "-- --prove", {}, "--prove")

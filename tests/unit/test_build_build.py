@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from test_build_modules import VERSION, tree
 
 from rootfall.errors import BuildError, ConfigError
 from rootfall_build import cpio, output, rootfs
 from rootfall_build.build import Request, build
 from rootfall_build.cli import COMMANDS, main
 from rootfall_build.progress import Lines, Silent
+from tests.unit.test_build_modules import VERSION, tree
 
 CONFIG = """\
 version: 1

@@ -56,7 +56,7 @@ def test_a_rate_limit_that_cannot_be_set_is_no_error(tmp_path: Path, monkeypatch
     (tmp_path / "printk_devkmsg").write_text("ratelimit\n")
     monkeypatch.setattr(console, "_RATELIMIT", str(tmp_path / "printk_devkmsg"))
     assert console.limit_rate("on") == "ratelimit"
-    assert (tmp_path / "printk_devkmsg").read_text() == "on"
+    assert (tmp_path / "printk_devkmsg").read_text() == "on\n"
 
 
 def test_descriptors_0_to_2_are_a_console_even_when_the_kernel_gave_none() -> None:

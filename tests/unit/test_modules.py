@@ -171,7 +171,7 @@ def start(directory: Path, **needs: str) -> modules.Loader:
 
 def test_independent_modules_are_in_the_kernel_at_the_same_time(kernel: FakeKernel, tmp_path: Path) -> None:
     kernel.held = {"a", "b", "c"}
-    loading = start(tmp_path, a="", b="", c="")
+    loading = start(tmp_path, first="", a="", b="", c="")
     kernel.until("a", "b", "c")
     assert not loading.wait_for(loading.pending, 0)
     for name in "abc":
@@ -180,9 +180,19 @@ def test_independent_modules_are_in_the_kernel_at_the_same_time(kernel: FakeKern
     assert loading.failed == {}
 
 
+def test_the_very_first_module_is_alone_in_the_kernel(kernel: FakeKernel, tmp_path: Path) -> None:
+    kernel.held = {"first"}
+    loading = start(tmp_path, first="", a="", b="")
+    kernel.until("first")
+    assert not loading.wait_for(("a", "b"), 0)
+    assert kernel.asked == ["first"]
+    kernel.let_go("first")
+    assert loading.wait_for(loading.pending, LIMIT)
+
+
 def test_a_module_waits_for_all_that_it_needs(kernel: FakeKernel, tmp_path: Path) -> None:
     kernel.held = {"a", "b"}
-    loading = start(tmp_path, a="", b="", top="a b", side="a", last="top")
+    loading = start(tmp_path, first="", a="", b="", top="a b", side="a", last="top")
     kernel.until("a", "b")
     kernel.let_go("a")
     kernel.until("side")
@@ -190,7 +200,7 @@ def test_a_module_waits_for_all_that_it_needs(kernel: FakeKernel, tmp_path: Path
     kernel.let_go("b")
     assert loading.wait_for(loading.pending, LIMIT)
     assert kernel.asked.index("top") < kernel.asked.index("last")
-    assert sorted(kernel.asked) == ["a", "b", "last", "side", "top"]
+    assert sorted(kernel.asked) == ["a", "b", "first", "last", "side", "top"]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +261,7 @@ def test_a_module_is_asked_of_the_kernel_once(kernel: FakeKernel, tmp_path: Path
 
 def test_a_wait_that_was_given_up_harms_nobody(kernel: FakeKernel, tmp_path: Path) -> None:
     kernel.held = {"a"}
-    made = start(tmp_path, a="", b="")
+    made = start(tmp_path, first="", a="", b="")
     assert not made.wait_for("a", 0)
     assert made.wait_for("b", LIMIT)
     kernel.let_go("a")

@@ -91,6 +91,11 @@ def openat2(directory: int, name: str, flags: int, resolve: int) -> int:
     return _check(_libc.syscall(_SYS_OPENAT2, directory, _bytes(name), how, ctypes.sizeof(how)), name)
 
 
+def tcdrain(fd: int) -> None:
+    """tcdrain(3)."""
+    _check(_libc.tcdrain(fd))
+
+
 def reboot(command: int) -> None:
     """reboot(2): one of the RB_ constants; returns only when it failed."""
     _check(_libc.reboot(ctypes.c_int(command if command < 1 << 31 else command - (1 << 32))))

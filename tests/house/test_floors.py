@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""Imports go down only (docs/architecture.md): lazy ones, and those for type checkers, count too."""
+
+import graphlib
+
+import pytest
+
+from tests.house.imports import ROOTS, imports, sources
+
+# From the top. A module may import what is on its own floor, without circles, and what is below.
+FLOORS = (
+    "__main__",
+    "main",
+    "plan steps emergency prove",
+    "devices hardware modules mounts new_root switch_root console timeline",
+    "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
+    "linux.standins linux.udev",
+    "model errors record",
+)
+PURE = "cmdline config check schema yaml_tree device_ref modalias ready model errors record".split()
+# What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
+# `mounts` it takes the table, of `modules` the index and its ready form.
+ALLOWED = {
+    "init": {"rootfall"},
+    "hooks": {"rootfall", "rootfall_hooks"},
+    "build": {"rootfall", "rootfall_hooks", "rootfall_build", "rootfall_qemu"},
+    "qemu": {"rootfall", "rootfall_qemu"},
+}
+OF_ROOTFALL = {"build": {*PURE, "plan", "mounts", "modules"}, "qemu": {"errors"}}
+
+EVERY = {name: path for root in ROOTS for name, path in sources(root).items()}
+PID1 = sources("init")
+HEIGHT = {name: -depth for depth, floor in enumerate(FLOORS) for name in floor.split()}
+
+
+def ours(root: str) -> dict[str, set[str]]:
+    """Each module of an import root, and what it imports of the four."""
+    found = {name: imports(path, EVERY) for name, path in sources(root).items()}
+    return {name: {each for each in names if each.split(".")[0] in ROOTS.values()} for name, names in found.items()}
+
+
+def short(name: str) -> str:
+    return name.removeprefix("rootfall.")
+
+
+def test_each_module_of_pid_1_has_its_floor() -> None:
+    assert {short(name) for name in PID1} - {"rootfall"} == set(HEIGHT)
+
+
+@pytest.mark.parametrize("module", sorted(set(PID1) - {"rootfall"}))
+def test_a_module_of_pid_1_imports_its_own_floor_and_what_is_below(module: str) -> None:
+    wanted = ours("init")[module] - {"rootfall"}
+    assert {each for each in wanted if HEIGHT[short(each)] > HEIGHT[short(module)]} == set()
+
+
+def test_there_is_no_circle_of_imports() -> None:
+    # In qemu/ there is one, on purpose: a machine asks for the accelerator, and that is found by starting a machine.
+    graph = {name: names - {name} for root in ROOTS if root != "qemu" for name, names in ours(root).items()}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_the_pure_wing_does_not_touch_the_world() -> None:
+    found = ours("init")
+    assert {name: found[f"rootfall.{name}"] for name in PURE} == {
+        name: {each for each in found[f"rootfall.{name}"] if short(each) in {*PURE, "rootfall"}} for name in PURE
+    }
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_an_import_root_uses_only_the_others_that_it_may(root: str) -> None:
+    used = {each.split(".")[0] for names in ours(root).values() for each in names}
+    assert used <= ALLOWED[root]
+
+
+@pytest.mark.parametrize("root", OF_ROOTFALL)
+def test_outside_of_pid_1_only_its_pure_parts_are_used(root: str) -> None:
+    used = {each for names in ours(root).values() for each in names if each.split(".")[0] == "rootfall"}
+    assert {short(each) for each in used} - {"rootfall"} <= OF_ROOTFALL[root]
+
+
+def test_the_door_leads_to_the_builder_alone() -> None:
+    door = sources("build")["rootfall_build"].parents[1] / "mkinitramfs.py"
+    assert imports(door, EVERY) == {"sys", "pathlib", "rootfall_build.cli"}
