@@ -170,12 +170,25 @@ class Search:
         self._end_of_line()
         return found
 
+    def confirm(self) -> None:
+        """Look at what has come since the device was found. Raises DeviceError when one more answers to its name."""
+        if self.ref.kind not in ("PATH", "DEVNUM", "AUTO"):
+            self._drain()
+            self._answer()
+
     def _anything_to_come(self) -> bool:
         return bool((self._loader and self._loader.pending) or hardware.sources())
 
     def _take(self, seconds: float) -> None:
         """Take all uevents that there are; when there is none, load the next driver, and wait for what comes of it."""
         before = self._events
+        self._drain()
+        if self._events == before:
+            if self._loader is not None:
+                self._loader.load_cheapest()
+            self._monitor.wait(seconds, (self._loader.wake_fd,) if self._loader else ())
+
+    def _drain(self) -> None:
         try:
             while (device := self._monitor.poll(0)) is not None:
                 self._events += 1
@@ -185,10 +198,6 @@ class Search:
                 raise
             self._events += 1  # more uevents than the socket holds: some were lost (netlink(7)), so look at everything
             self.present()
-        if self._events == before:
-            if self._loader is not None:
-                self._loader.load_cheapest()
-            self._monitor.wait(seconds, (self._loader.wake_fd,) if self._loader else ())
 
     def _handle(self, device: "Any") -> None:
         """One uevent: hardware that wants a driver, a block device that came, changed or went."""

@@ -93,6 +93,8 @@ def mount_root(step: plan.MountRoot, boot: Boot) -> str:
             names = ", ".join(boot.loader.pending)
             hint = "the kernel's log may say why it hangs; boot.blacklist leaves it out"
             raise ModuleError("load the module", f"{names} in {_LOADING_LIMIT:g} s", hint=hint)
+    if boot.search is not None:
+        boot.search.confirm()  # the driver of the root is in, and with it every disk that it drives
     mode = "ro" if boot.search and boot.search.read_only(device) else step.mode
     fstype = mounts.mount_root(device.node, step.target, fstypes, step.options, mode)
     return f"mount: mount {device.node} on {step.target}: {fstype}, {mode}"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What an idle disk costs a boot, on the instruction clock: `python tests/bench/disks.py [COUNT…]` (`make bench-disks`).
 
-Virtio disks, the root on the first, as many as COUNT with the root (1, 16 and 64 by default); a blank one beside the root is the worst
-case: nothing short of a probe tells that it is not the root. Rows are root=UUID= and root=PARTUUID= with full discovery, and
-the static C control, which looks at /dev/vda alone and pays what the kernel costs.
+Virtio disks, as many as COUNT with the root (1, 16 and 64 by default); a blank one beside the root is the worst case:
+nothing short of a probe tells that it is not the root. Rows are the root on the first disk or the last, by UUID, by PARTUUID
+and by its node, with full discovery; and the static C control, which takes the first disk that it sees.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from rootfall_build.freeze import freeze
 from rootfall_build.progress import Silent
 from rootfall_qemu.debian import DebianKernel, fetch_kernel
 from rootfall_qemu.disk import MIB, Partition, blank, ext4, gpt
-from rootfall_qemu.machine import Disk, Machine
+from rootfall_qemu.machine import Machine
 from rootfall_qemu.vm import VM
 from tests.bench.control import MODULES, build_control_image
 from tests.guest.material import UUID, witness_tree
@@ -29,7 +29,8 @@ from tests.guest.report import parse
 PARTUUID = "7d1e5f40-2c83-4b96-a0d7-93f4c6e8b215"
 CONFIG = "version: 1\nimage: {drivers: [storage], filesystems: [ext4], compress: zstd}\n"
 FUNCTIONS = 8  # of one PCI slot
-FIRST_SLOT = 16
+FIRST_SLOT = 16  # of the idle disks
+FIRST, LAST = 15, 30
 DEADLINE = 600.0
 
 
@@ -42,11 +43,12 @@ def idle_disks(file: Path, count: int) -> Iterator[str]:
         yield from ("-drive", drive, "-device", f"virtio-blk-pci,drive=idle{number},{place}")
 
 
-def init_ms(kernel: DebianKernel, image: Path, root: Path, append: str, idle: Sequence[str]) -> float:
-    """From "Run /init" to the first instruction of the real init."""
-    disks = (Disk(root, snapshot=True),)
+def init_ms(kernel: DebianKernel, image: Path, root: Path, append: str, slot: int, idle: Sequence[str]) -> float:
+    """From "Run /init" to the first instruction of the real init; the root is in this PCI slot."""
+    disk = ("-drive", f"if=none,id=root,file={root},format=raw,snapshot=on")
+    disk += ("-device", f"virtio-blk-pci,drive=root,addr={slot:#x}")
     append = f"quiet panic=-1 ro {append}"
-    machine = Machine(kernel.image, image, append, disks=disks, accel="tcg", instruction_clock=True, extra=tuple(idle))
+    machine = Machine(kernel.image, image, append, accel="tcg", instruction_clock=True, extra=(*disk, *idle))
     with VM(machine) as vm:
         vm.wait_off(DEADLINE)
         witness = parse(vm.console.log)
@@ -56,17 +58,19 @@ def init_ms(kernel: DebianKernel, image: Path, root: Path, append: str, idle: Se
     return (entered - start) * 1e3
 
 
-def images(kernel: DebianKernel, place: Path) -> dict[str, tuple[Path, str]]:
-    """The rows: image and root=."""
+def images(kernel: DebianKernel, place: Path) -> dict[str, tuple[Path, str, int]]:
+    """The rows: image, root= and the root's slot."""
     config = place / "rootfall.yaml"
     config.write_text(CONFIG)
     request = Request(config, kernel.version, kernel.modules, place / "rootfall.img")
     build(request, freeze, cache_directory(), Silent())
     control = build_control_image(kernel, MODULES, "zstd", place / "control.img")
     return {
-        "C control": (control, f"root=UUID={UUID}"),
-        "root=UUID=": (request.output, f"root=UUID={UUID}"),
-        "root=PARTUUID=": (request.output, f"root=PARTUUID={PARTUUID}"),
+        "C control": (control, f"root=UUID={UUID}", FIRST),
+        "UUID, first": (request.output, f"root=UUID={UUID}", FIRST),
+        "UUID, last": (request.output, f"root=UUID={UUID}", LAST),
+        "PARTUUID, last": (request.output, f"root=PARTUUID={PARTUUID}", LAST),
+        "node, first": (request.output, "root=/dev/vda1", FIRST),
     }
 
 
@@ -74,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description="what an idle disk costs")
     parser.add_argument("count", nargs="*", type=int, default=[1, 16, 64])
+    parser.add_argument("--row", nargs="+", help="only rows that begin so")
     parser.add_argument("--kernel", default="6.1", help="a series of rootfall_qemu.debian (default: 6.1)")
     options = parser.parse_args(arguments)
     kernel = fetch_kernel(options.kernel)
@@ -81,9 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = Path(directory)
         content = ext4(place / "root.ext4", 64 * MIB, uuid=UUID, tree=witness_tree(place / "root"))
         root, empty = gpt(place / "root.img", (Partition(content, uuid=PARTUUID),)), blank(place / "idle.img", MIB)
-        print(f"Linux {kernel.version}: init, ms\n{'disks':16}" + "".join(f"{n:9}" for n in options.count) + "  ms/disk")
-        for name, (image, append) in images(kernel, place).items():
-            row = [init_ms(kernel, image, root, append, list(idle_disks(empty, n - 1))) for n in options.count]
+        print(
+            f"Linux {kernel.version}: init, ms\n{'disks':16}" + "".join(f"{n:9}" for n in options.count) + "  ms/disk"
+        )
+        for name, (image, append, slot) in images(kernel, place).items():
+            if options.row and not name.startswith(tuple(options.row)):
+                continue
+            row = [init_ms(kernel, image, root, append, slot, list(idle_disks(empty, n - 1))) for n in options.count]
             slope = (row[-1] - row[0]) / max(1, options.count[-1] - options.count[0])
             print(f"{name:16}" + "".join(f"{value:9.1f}" for value in row) + f"{slope:9.2f}", flush=True)
     return 0
