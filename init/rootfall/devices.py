@@ -272,9 +272,8 @@ class Search:
         if self._esp is None:
             self._esp = dps.active_esp(self._loader)
         partitions = [node for node, device in self.seen.items() if "PARTN" in device.tags]
-        chosen = dps.choose(
-            [dps.Candidate(self._read(node, _LISTED), self._paths[node]) for node in partitions], self._esp
-        )
+        candidates = [dps.Candidate(node, self._read(node, _LISTED).tags, self._paths[node]) for node in partitions]
+        chosen = dps.choose(candidates, self._esp)
         # Without a word from the boot loader the only disk with a root is meant: no other may be on its way.
         settled = self._esp or self._loader is None or not (self._loader.pending or self._loader.offered)
         return self._read(chosen, _READ) if chosen and settled else None
@@ -285,7 +284,7 @@ class Search:
             return False
         from rootfall import dps
 
-        return dps.is_read_only(device)
+        return dps.is_read_only(device.tags)
 
     def _may_answer(self, device: BlockDevice, divided: set[str]) -> bool:
         """Whether the device is worth a look at what is on it, by what the kernel tells of it."""

@@ -13,7 +13,6 @@ from rootfall.record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rootfall.devices import BlockDevice
     from rootfall.modules import Loader
 
 # By uname(2)'s machine.
@@ -34,15 +33,16 @@ _LOADING = 10.0  # seconds for the module efivarfs
 
 
 class Candidate(NamedTuple):
-    """A partition and its path in sysfs, which holds its disk's."""
+    """A partition: its node, libblkid's tags, and its path in sysfs, which holds its disk's."""
 
-    device: "BlockDevice"
+    node: str
+    tags: dict[str, str]
     path: str
 
 
-def is_read_only(device: "BlockDevice") -> bool:
+def is_read_only(tags: dict[str, str]) -> bool:
     """Whether the partition's attributes ask for a read-only mount."""
-    return bool(_flags(device) & READ_ONLY)
+    return bool(_flags(tags) & READ_ONLY)
 
 
 def choose(candidates: list[Candidate], esp: str, machine: str = "") -> str:
@@ -56,30 +56,28 @@ def choose(candidates: list[Candidate], esp: str, machine: str = "") -> str:
         raise DeviceError(
             "choose the root device", "auto", seen=f"no partition type for {os.uname().machine}", hint=hint
         )
-    roots = [
-        each for each in candidates if each.device.tags.get("PARTTYPE") == kind and not _flags(each.device) & NO_AUTO
-    ]
+    roots = [each for each in candidates if each.tags.get("PARTTYPE") == kind and not _flags(each.tags) & NO_AUTO]
     if esp:
-        disks = {_disk(each) for each in candidates if each.device.tags.get("PARTUUID", "").lower() == esp}
+        disks = {_disk(each) for each in candidates if each.tags.get("PARTUUID", "").lower() == esp}
         roots = [each for each in roots if _disk(each) in disks]
     if len({_disk(each) for each in roots}) > 1:
-        names = " and ".join(each.device.node for each in roots)
+        names = " and ".join(each.node for each in roots)
         hint = (
             "name the root: boot.root.device, or root=; or boot with a loader that tells its partition, as systemd-boot"
         )
         raise DeviceError(
             "choose the root device", "auto", seen=f"{names} have the type of a root partition", hint=hint
         )
-    roots.sort(key=lambda each: int(each.device.tags["PARTN"]))
-    return roots[0].device.node if roots else ""
+    roots.sort(key=lambda each: int(each.tags["PARTN"]))
+    return roots[0].node if roots else ""
 
 
 def _disk(candidate: Candidate) -> str:
     return os.path.dirname(candidate.path)
 
 
-def _flags(device: "BlockDevice") -> int:
-    return int(device.tags.get("PARTFLAGS", "0"), 16)
+def _flags(tags: dict[str, str]) -> int:
+    return int(tags.get("PARTFLAGS", "0"), 16)
 
 
 def active_esp(loader: "Loader | None" = None) -> str:
@@ -105,6 +103,8 @@ def read_variable(path: str) -> str:
     """The text of an EFI variable in small letters: four bytes of attributes, then UTF-16; "" when it cannot be read."""
     try:
         with open(path, "rb") as file:
-            return file.read()[4:].decode("utf-16-le").rstrip("\0").lower()
-    except (OSError, UnicodeDecodeError):
+            text = file.read()[4:]
+    except OSError:
         return ""
+    # The frozen program has no UTF-16; a UUID needs only its low bytes.
+    return "" if any(text[1::2]) else text[::2].decode("latin-1").rstrip("\0").lower()

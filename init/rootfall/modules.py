@@ -188,6 +188,7 @@ class Loader:
         self.index, self.finished = read_index(directory), 0
         self._directory = directory
         self.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when a chain of `load_cheapest` ended
+        self._sequential = "rootfall_sequential" in os.environ  # from the command line: for tests/bench/parallel.py
         self.failed: dict[str, str] = {}
         self._timeline, self._options, self._blacklist = timeline, options, frozenset(blacklist)
         self._missing: dict[str, int] = {}  # how many modules each requested one still waits for
@@ -275,6 +276,9 @@ class Loader:
         return tuple(self._waiting)
 
     def _start(self, name: str) -> None:
+        if self._sequential:
+            self._run(name)
+            return
         try:
             _thread.start_new_thread(self._run, (name,))
         except RuntimeError:  # the kernel gives no more threads: load it here

@@ -45,8 +45,8 @@ def idle_disks(file: Path, count: int) -> Iterator[str]:
 
 def init_ms(kernel: DebianKernel, image: Path, root: Path, append: str, slot: int, idle: Sequence[str]) -> float:
     """From "Run /init" to the first instruction of the real init; the root is in this PCI slot."""
-    disk = ("-drive", f"if=none,id=root,file={root},format=raw,snapshot=on")
-    disk += ("-device", f"virtio-blk-pci,drive=root,addr={slot:#x}")
+    drive = f"if=none,id=root,file={root},format=raw,snapshot=on"
+    disk = ("-drive", drive, "-device", f"virtio-blk-pci,drive=root,addr={slot:#x}")
     append = f"quiet panic=-1 ro {append}"
     machine = Machine(kernel.image, image, append, accel="tcg", instruction_clock=True, extra=(*disk, *idle))
     with VM(machine) as vm:

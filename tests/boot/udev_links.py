@@ -14,7 +14,7 @@ from pathlib import Path
 from rootfall_qemu.debian import fetch_kernel
 from rootfall_qemu.debian_root import DISK_UUID, debian_disk
 from rootfall_qemu.disk import MIB, Partition, blank, gpt
-from rootfall_qemu.machine import Disk, Machine
+from rootfall_qemu.machine import Disk, Interface, Machine
 from rootfall_qemu.vm import VM
 from tests.boot import images
 
@@ -95,7 +95,7 @@ def machine(place: Path, series: str = "6.1") -> Machine:
     kernel = fetch_kernel(series)
     (place / "script").write_text(SCRIPT.ljust(4096, "\n"))
     disk = gpt(place / "two.img", (Partition(size=MIB, label="one"), Partition(size=29 * MIB, label="two")))
-    kinds = ("virtio-blk", "virtio-scsi", "nvme", "ahci", "usb", "usb-ehci")
+    kinds: tuple[Interface, ...] = ("virtio-blk", "virtio-scsi", "nvme", "ahci", "usb", "usb-ehci")
     disks = [
         Disk(disk, interface=kind, serial=serial, snapshot=True)
         for kind in kinds

@@ -12,7 +12,7 @@ FLOORS = (
     "__main__",
     "main",
     "plan steps emergency prove",
-    "devices hardware modules mounts new_root switch_root console timeline",
+    "devices block_links dps hardware modules mounts new_root switch_root console timeline",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
     "linux.standins linux.udev",
     "model errors record",
