@@ -15,7 +15,7 @@ FLOORS = (
     "__main__",
     "main",
     "plan steps emergency findings report shell stops prove switch_root_command",
-    "devices near_miss hardware modules mounts new_root switch_root systemd console timeline",
+    "devices near_miss block_links dps hardware modules mounts new_root switch_root systemd console timeline",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
     "linux.standins linux.tty linux.udev password",
     "model errors record",
