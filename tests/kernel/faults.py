@@ -162,7 +162,7 @@ def _boot(case: Case, files: dict[str, bytes], device: str, place: Path, note: i
     pyudev_libraries.find_library = standins.SONAMES.get
     libc.finit_module = lambda fd, parameters: None
     end = os._exit
-    os.execve = lambda *arguments: end(EXECUTED)  # type: ignore[assignment]
+    os.execve = lambda *arguments: end(EXECUTED)
     libc.reboot = lambda command: end(REBOOTED)
     signals.pause = lambda: end(STOOD_STILL)
     os.getpid = lambda: 1

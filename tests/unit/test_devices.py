@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Which device answers to a reference, and the search through what is there and what the kernel announces."""
 
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -211,7 +212,7 @@ def test_a_device_that_comes_and_goes_for_ever_does_not_make_the_boot_wait_for_e
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ticks = iter(range(1000))
-    monkeypatch.setattr(devices.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))
     with pytest.raises(DeviceError) as caught:
         Search(Flapping(), DeviceRef("UUID", UUID)).wait(3.0, Silent())  # type: ignore[arg-type]
     assert caught.value.subject == f"UUID={UUID} in 30 s, in which devices kept coming and going"
