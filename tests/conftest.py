@@ -3,10 +3,15 @@
 
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from rootfall_qemu.debian import DebianKernel
+
+# No example has to be quick: machines that run tests are busy.
+hypothesis.settings.register_profile("rootfall", deadline=None)
+hypothesis.settings.load_profile("rootfall")
 
 # Named as its entry point, so that it is loaded once whether or not rootfall is installed.
 pytest_plugins = ["rootfall_qemu.pytest_plugin"]

@@ -25,6 +25,7 @@ _TABLE = {
     ),
 }
 _TABLE["storage"] = " ".join(words for group, words in _TABLE.items() if group != "keyboard")
+_TABLE["storage"] += " efivarfs"  # root=auto asks the firmware which disk was booted from
 assert set(_TABLE) == set(GROUPS)
 
 

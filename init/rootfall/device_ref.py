@@ -9,7 +9,8 @@ a digit too few would otherwise show only as a device that never comes.
 from rootfall.model import DeviceRef
 
 FORMS = (
-    "UUID=…, LABEL=…, PARTUUID=… (then perhaps /PARTNROFF=n), PARTLABEL=…, a path below /dev/, or major:minor as in 8:1"
+    "UUID=…, LABEL=…, PARTUUID=… (then perhaps /PARTNROFF=n), PARTLABEL=…, a path below /dev/, major:minor as in 8:1, "
+    "or auto"
 )
 
 _TAGS = ("UUID", "LABEL", "PARTUUID", "PARTLABEL")
@@ -44,6 +45,8 @@ def parse(text: str) -> DeviceRef:
         raise ValueError(f"{tag}= must be in capitals: {tag.upper()}={value}")
     if text.startswith("/dev/"):
         return _path(text)
+    if text == "auto":
+        return DeviceRef("AUTO", text)
     major, colon, minor = text.partition(":")
     if colon and _digits(major, 4) and _digits(minor, 7):
         return DeviceRef("DEVNUM", f"{int(major)}:{int(minor)}")

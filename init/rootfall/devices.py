@@ -2,7 +2,8 @@
 """Finding the root: the block devices that are there, then the kernel's uevents, until one answers to the reference.
 
 The monitor is started before the first look, so that nothing slips between. Content is probed with libblkid, since no udevd
-fills in ID_FS_*. Two devices that answer to one reference are an error: refuses to guess.
+fills in ID_FS_*, and only where it could answer: a probe costs more than all else that is done for a disk. Two devices
+that answer to one reference are an error: refuses to guess.
 """
 
 import os
@@ -27,8 +28,10 @@ _PULSE = 1.0  # seconds between two looks at the clock while nothing happens
 _QUIET = 2.0  # seconds without an event after which it is asked whether anything can still come
 _MOST_LIMITS = 10  # a device that comes and goes for ever extends the limit up to so many times it
 _BATCH = 256  # uevents that are taken between two looks at the clock
+_STUCK = 120.0  # seconds after which a module that is still being loaded counts as progress no more
 _RAM_AND_FLOPPY = (1, 2)  # majors (Documentation/admin-guide/devices.txt): never a root that has to be looked for
 
+_GLANCED, _LISTED, _READ = 0, 1, 2  # what is known of a device: the kernel's word, its partition entry, its content
 _ENOBUFS = 105
 
 
@@ -80,7 +83,7 @@ def _unescape(name: str) -> str:
 def matches(ref: DeviceRef, device: BlockDevice) -> bool:
     """Whether the device answers to the reference. Of two copies of an UUID in hexadecimal, case does not matter."""
     if ref.kind == "PATH":
-        return device.node == ref.value
+        return ref.value in (device.node, device.tags.get("LINK"))
     if ref.kind == "DEVNUM":
         return device.devnum == ref.value
     value = device.tags.get(ref.kind, "")
@@ -89,8 +92,11 @@ def matches(ref: DeviceRef, device: BlockDevice) -> bool:
     return value == ref.value != ""
 
 
-def examine(device: "Any") -> BlockDevice | None:
-    """A pyudev.Device as BlockDevice, probed; None for what cannot hold a root (no medium, no node, RAM disks, floppies)."""
+def glance(device: "Any") -> BlockDevice | None:
+    """A pyudev.Device as BlockDevice with the tags that the kernel tells; its content is not read.
+
+    None for what cannot hold a root: no medium, no node, RAM disks, floppies.
+    """
     node, number = device.device_node, device.device_number
     if not node or os.major(number) in _RAM_AND_FLOPPY:
         return None
@@ -101,27 +107,46 @@ def examine(device: "Any") -> BlockDevice | None:
         return None
     if size == 0:
         return None
-    devnum = f"{os.major(number)}:{os.minor(number)}"
+    told = device.properties
+    names = (("PARTN", "PARTN"), ("PARTNAME", "PARTLABEL"), ("PARTUUID", "PARTUUID"))  # PARTUUID: from Linux 6.10 on
+    tags = {tag: value for name, tag in names if (value := told.get(name))}
+    return BlockDevice(node, f"{os.major(number)}:{os.minor(number)}", size, tags)
+
+
+def read(device: BlockDevice, superblocks: bool = True) -> BlockDevice:
+    """The device with libblkid's tags over the kernel's; without `superblocks` those of its partition entry alone."""
     try:
-        return BlockDevice(node, devnum, size, blkid.probe(node))
+        return device._replace(tags=device.tags | blkid.probe(device.node, superblocks), fault="")
     except OSError as error:
-        return BlockDevice(node, devnum, size, {}, f"cannot be read: {error.strerror}")
+        return device._replace(fault=f"cannot be read: {error.strerror}")
 
 
 class Search:
     """The search for one device: what was seen so far is kept for the report."""
 
-    def __init__(self, monitor: "Monitor", ref: DeviceRef, loader: "Loader | None" = None) -> None:
-        """`monitor` has been receiving since before this moment; `loader` drives what appears, where that is wanted."""
+    def __init__(
+        self, monitor: "Monitor", ref: DeviceRef, loader: "Loader | None" = None, by_hardware: bool = False
+    ) -> None:
+        """`monitor` has been receiving since before this moment.
+
+        While `loader` loads modules, more may come; with `by_hardware` it also loads what drives the hardware that appears.
+        """
         self.ref = normalize(ref)
         self.seen: dict[str, BlockDevice] = {}
-        self._monitor, self._loader = monitor, loader
+        # A link that only udevd makes, or device-mapper: what udevd would make is computed from sysfs.
+        self._linked = ref.kind == "PATH" and ref.value.startswith(("/dev/disk/", "/dev/mapper/"))
+        self._known: dict[str, int] = {}
+        self._paths: dict[str, str] = {}  # in sysfs, by node
+        self._esp: str | None = (
+            None  # of "auto": the PARTUUID of the EFI system partition that was booted from; "": unknown
+        )
+        self._monitor, self._loader, self._by_hardware = monitor, loader, by_hardware
         self._events = self._said = 0
         self.recent: list[Any] = []  # the last uevents, for the report
 
     def present(self) -> BlockDevice | None:
         """Coldplug: look at the hardware and the block devices that are there now."""
-        if self._loader is not None:
+        if self._loader is not None and self._by_hardware:
             for modalias in hardware.modaliases(self._loader.index.patterns.buses):
                 self._loader.offer(modalias)
             self._loader.load_cheapest()
@@ -132,32 +157,49 @@ class Search:
     def wait(self, timeout: float | None, log: Log) -> BlockDevice:
         """Look at each device that appears or changes until one answers.
 
-        `timeout` seconds (None: for ever) count from the last progress: an event, or a module that came in; ten times that
-        is the most. Ends early when nothing can come any more. Raises DeviceError with what was seen.
+        `timeout` seconds (None: for ever) count from the last progress: an event, a module that came in or is being loaded;
+        ten times that is the most. With a timeout it ends early when nothing can come any more. Raises DeviceError with
+        what was seen.
         """
-        began = progress = time.monotonic()
+        began = changed = progress = time.monotonic()
         state: tuple[int, int] = (-1, 0)
         while (found := self._answer()) is None:
             now = time.monotonic()
             loaded = self._loader.finished if self._loader else 0
             if state != (self._events, loaded):
-                state, progress = (self._events, loaded), now
+                state, changed, progress = (self._events, loaded), now, now
+            elif self._loader and self._loader.pending and now - changed < _STUCK:
+                progress = now
             if timeout is not None and now - progress >= timeout:
                 raise self._not_found(f"{self.ref} in {now - began:.0f} s")
             if timeout is not None and now - began >= _MOST_LIMITS * timeout:
                 raise self._not_found(f"{self.ref} in {now - began:.0f} s, in which devices kept coming and going")
-            if now - progress >= _QUIET and not self._anything_to_come():
+            if timeout is not None and now - progress >= _QUIET and not self._anything_to_come():
                 raise self._not_found(f"{self.ref}: no driver is being loaded and no bus can bring a disk any more")
             self._say(log, began, now, timeout)
             self._take(_PULSE if timeout is None else min(_PULSE, timeout))
         self._end_of_line()
         return found
 
+    def confirm(self) -> None:
+        """Look at what has come since the device was found. Raises DeviceError when one more answers to its name."""
+        if self.ref.kind not in ("PATH", "DEVNUM", "AUTO"):
+            self._drain()
+            self._answer()
+
     def _anything_to_come(self) -> bool:
         return bool((self._loader and self._loader.pending) or hardware.sources())
 
     def _take(self, seconds: float) -> None:
         """Take all uevents that there are; when there is none, load the next driver, and wait for what comes of it."""
+        before = self._events
+        self._drain()
+        if self._events == before:
+            if self._loader is not None:
+                self._loader.load_cheapest()
+            self._monitor.wait(seconds, (self._loader.wake_fd,) if self._loader else ())
+
+    def _drain(self) -> None:
         before = self._events
         try:
             while self._events - before < _BATCH and (device := self._monitor.poll(0)) is not None:
@@ -168,10 +210,6 @@ class Search:
                 raise
             self._events += 1  # more uevents than the socket holds: some were lost (netlink(7)), so look at everything
             self.present()
-        if self._events == before:
-            if self._loader is not None:
-                self._loader.load_cheapest()
-            self._monitor.wait(seconds, (self._loader.wake_fd,) if self._loader else ())
 
     def _handle(self, device: "Any") -> None:
         """One uevent: hardware that wants a driver, a block device that came, changed or went."""
@@ -179,10 +217,13 @@ class Search:
         if device.subsystem == "block":
             if device.action == "remove":
                 self.seen.pop(device.device_node, None)
+                self._paths.pop(device.device_node, None)
             else:
                 self._look_at(device)
-        elif self._loader is not None and device.action == "add" and (modalias := device.properties.get("MODALIAS")):
-            self._loader.offer(modalias)
+        elif self._loader is not None and self._by_hardware and device.action == "add":
+            modalias = device.properties.get("MODALIAS")
+            if modalias:
+                self._loader.offer(modalias)
 
     def _say(self, log: Log, began: float, now: float, timeout: float | None) -> None:
         """What is being waited for and since when: once in the log, then once a second on one line of the console."""
@@ -202,32 +243,89 @@ class Search:
             status_line("")
 
     def _look_at(self, device: "Any") -> None:
-        found = examine(device)
+        found = glance(device)
         if found is not None:
-            self.seen[found.node] = found
+            if self._linked:
+                from rootfall import block_links
+
+                if self.ref.value in block_links.links(device.sys_path):
+                    found.tags["LINK"] = self.ref.value
+            self.seen[found.node], self._known[found.node] = found, _GLANCED
+            self._paths[found.node] = device.sys_path
+
+    def read_all(self) -> None:
+        """Read the content of all devices: for a report, when the search has failed."""
+        for node in self.seen:
+            self._read(node, _READ)
+
+    def _read(self, node: str, level: int) -> BlockDevice:
+        if self._known[node] < level:
+            self.seen[node], self._known[node] = read(self.seen[node], level == _READ), level
+        return self.seen[node]
 
     def _answer(self) -> BlockDevice | None:
-        found = [device for device in self.seen.values() if matches(self.ref, device)]
+        kind = self.ref.kind
+        if kind == "AUTO":
+            return self._discover()
+        divided = {os.path.dirname(self._paths[node]) for node, each in self.seen.items() if "PARTN" in each.tags}
+        level = _LISTED if kind == "PARTUUID" else _READ
+        found = []
+        for node, device in list(self.seen.items()):
+            if self._may_answer(device, divided) and matches(self.ref, self._read(node, level)):
+                found.append(node)
         if len(found) > 1:
-            names = " and ".join(device.node for device in found)
+            names = " and ".join(found)
             hint = "give one of them another, or name the root by PARTUUID= or by its path"
             raise DeviceError("choose the root device", str(self.ref), seen=f"it is on {names}", hint=hint)
-        return self._offset(found[0]) if found and self.ref.partnroff else found[0] if found else None
+        node = self._offset(found[0]) if found and self.ref.partnroff else found[0] if found else ""
+        return self._read(node, _READ) if node else None
 
-    def _offset(self, base: BlockDevice) -> BlockDevice | None:
-        """PARTNROFF: the partition that is so many numbers further on the same disk."""
-        disk = os.path.dirname(os.path.realpath(f"/sys/dev/block/{base.devnum}"))
-        wanted = str(int(base.tags.get("PARTN", "0")) + self.ref.partnroff)
-        for device in self.seen.values():
-            same = os.path.dirname(os.path.realpath(f"/sys/dev/block/{device.devnum}")) == disk
-            if same and device.tags.get("PARTN") == wanted:
-                return device
-        return None
+    def _discover(self) -> BlockDevice | None:
+        """The root by the Discoverable Partitions Specification, once every driver for what is there is in."""
+        from rootfall import dps
+
+        if self._esp is None:
+            self._esp = dps.active_esp(self._loader)
+        partitions = [node for node, device in self.seen.items() if "PARTN" in device.tags]
+        candidates = [dps.Candidate(node, self._read(node, _LISTED).tags, self._paths[node]) for node in partitions]
+        chosen = dps.choose(candidates, self._esp)
+        # Without a word from the boot loader the only disk with a root is meant: no other may be on its way.
+        settled = self._esp or self._loader is None or not (self._loader.pending or self._loader.offered)
+        return self._read(chosen, _READ) if chosen and settled else None
+
+    def read_only(self, device: BlockDevice) -> bool:
+        """Whether a root that was found by its type asks, by the attributes of its partition, not to be written to."""
+        if self.ref.kind != "AUTO":
+            return False
+        from rootfall import dps
+
+        return dps.is_read_only(device.tags)
+
+    def _may_answer(self, device: BlockDevice, divided: set[str]) -> bool:
+        """Whether the device is worth a look at what is on it, by what the kernel tells of it."""
+        kind, value, told = self.ref.kind, self.ref.value, device.tags
+        if kind in ("PATH", "DEVNUM"):
+            return matches(self.ref, device)
+        if kind == "PARTUUID":
+            return "PARTN" in told and told.get(kind, value).lower() == value.lower()
+        if kind == "PARTLABEL":  # of other letters than ASCII the kernel tells the low byte
+            return kind in told and (told[kind] == value or not value.isascii())
+        return "PARTN" in told or self._paths[device.node] not in divided
+
+    def _offset(self, base: str) -> str:
+        """PARTNROFF: the partition that is so many numbers further on the same disk, or "" while it is not there."""
+        disk = os.path.dirname(self._paths[base])
+        wanted = str(int(self.seen[base].tags.get("PARTN", "0")) + self.ref.partnroff)
+        for node, device in self.seen.items():
+            if os.path.dirname(self._paths[node]) == disk and device.tags.get("PARTN") == wanted:
+                return node
+        return ""
 
     def _not_found(self, what: str) -> DeviceError:
         self._end_of_line()
         from rootfall import near_miss
 
+        self.read_all()
         seen = "; ".join(map(str, self.seen.values())) or "no block device at all"
         near = next(near_miss.sentences(self.ref, self.seen.values()), "")
         hint = near or "check root= (or boot.root.device) against `blkid` on the running system"

@@ -53,9 +53,16 @@ def modaliases(buses: tuple[str, ...]) -> "Iterator[str]":
     for bus in buses:
         directory = f"{_BUSES}/{bus}/devices"
         for name in listing(directory):
-            modalias = read(f"{directory}/{name}/modalias")
+            modalias = read(f"{directory}/{name}/modalias") or (
+                _announced(f"{directory}/{name}") if bus == "mmc" else ""
+            )
             if modalias:
                 yield modalias
+
+
+def _announced(device: str) -> str:
+    """The modalias of a uevent: a memory card has no attribute of that name."""
+    return next((line[9:] for line in read(f"{device}/uevent").splitlines() if line.startswith("MODALIAS=")), "")
 
 
 def unclaimed() -> tuple[Unclaimed, ...]:

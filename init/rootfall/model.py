@@ -10,8 +10,9 @@ from rootfall.record import NamedTuple
 class DeviceRef(NamedTuple):
     """A block device as a person names it; which device that is becomes known only when the step is performed.
 
-    `kind` is one of UUID, LABEL, PARTUUID, PARTLABEL (libblkid's tags), PATH (a path below /dev) or DEVNUM
-    ("major:minor"). `partnroff` counts partitions from the one named, as the kernel's PARTUUID=…/PARTNROFF=n does.
+    `kind` is one of UUID, LABEL, PARTUUID, PARTLABEL (libblkid's tags), PATH (a path below /dev), DEVNUM ("major:minor")
+    or AUTO (by the type of its partition). `partnroff` counts partitions from the one named, as the kernel's
+    PARTUUID=…/PARTNROFF=n does.
     """
 
     kind: str
@@ -20,7 +21,7 @@ class DeviceRef(NamedTuple):
 
     def __str__(self) -> str:
         """As it is written in the configuration and on the command line."""
-        if self.kind in ("PATH", "DEVNUM"):
+        if self.kind in ("PATH", "DEVNUM", "AUTO"):
             return self.value
         offset = f"/PARTNROFF={self.partnroff}" if self.partnroff else ""
         return f"{self.kind}={self.value}{offset}"

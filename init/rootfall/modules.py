@@ -63,7 +63,7 @@ def parse_index(dep: str, softdep: str = "", alias: str = "") -> Index:
     patterns: list[tuple[str, str]] = []
     for line in alias.splitlines():
         word, pattern, name = [*line.split(), "", "", ""][:3]
-        if word == "alias" and "*" in pattern:
+        if word == "alias" and ("*" in pattern or ":" in pattern):  # with a bus, as in mmc:block: for hardware
             patterns.append((pattern, name))
         elif word == "alias":
             aliases[pattern] = (*aliases.get(pattern, ()), name.replace("-", "_"))
@@ -196,6 +196,7 @@ class Loader:
         self.index, self.finished = read_index(directory), 0
         self._directory = directory
         self.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when a chain of `load_cheapest` ended
+        self._sequential = "rootfall_sequential" in os.environ  # from the command line: for tests/bench/parallel.py
         self.failed: dict[str, str] = {}
         self._timeline, self._options, self._blacklist = timeline, options, frozenset(blacklist)
         self._missing: dict[str, int] = {}  # how many modules each requested one still waits for
@@ -273,11 +274,19 @@ class Loader:
         return gate.acquire(timeout=timeout)
 
     @property
+    def offered(self) -> bool:
+        """Whether hardware that is there has a module that was not yet requested."""
+        return any(name not in self._missing for name in self._offered)
+
+    @property
     def pending(self) -> tuple[str, ...]:
         """The modules that are being loaded or wait for others."""
         return tuple(self._waiting)
 
     def _start(self, name: str) -> None:
+        if self._sequential:
+            self._run(name)
+            return
         try:
             _thread.start_new_thread(self._run, (name,))
         except RuntimeError:  # the kernel gives no more threads: load it here

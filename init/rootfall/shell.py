@@ -230,8 +230,8 @@ def _obey(words: list[str], scene: Scene) -> list[str]:
 
 def _devices() -> list[str]:
     """The block devices that are there now, whatever the search saw."""
-    found = (devices.examine(each) for each in udev.Monitor(("block",)).present())
-    return [str(each) for each in found if each is not None]
+    found = (devices.glance(each) for each in udev.Monitor(("block",)).present())
+    return [str(devices.read(each)) for each in found if each is not None]
 
 
 def _mount(device: str, rest: list[str], boot: Boot) -> str:

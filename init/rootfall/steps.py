@@ -94,7 +94,7 @@ def find_root(step: plan.FindRoot, boot: Boot) -> str:
         raise DeviceError(
             "listen to", "the kernel's uevents", errno=error.errno or 0, seen=str(error), hint=hint
         ) from error
-    boot.search = devices.Search(monitor, step.ref, boot.loader if boot.by_hardware else None)
+    boot.search = devices.Search(monitor, step.ref, boot.loader, boot.by_hardware)
     if step.delay:
         time.sleep(step.delay)
     boot.device = boot.search.present() or boot.search.wait(step.timeout, boot.log)
@@ -120,5 +120,8 @@ def mount_root(step: plan.MountRoot, boot: Boot) -> str:
             names = ", ".join(boot.loader.pending)
             hint = "the kernel's log may say why it hangs; boot.blacklist leaves it out"
             raise ModuleError("load the module", f"{names} in {_LOADING_LIMIT:g} s", hint=hint)
-    fstype = mounts.mount_root(device.node, step.target, fstypes, step.options, step.mode)
-    return f"mount: mount {device.node} on {step.target}: {fstype}, {step.mode}"
+    if boot.search is not None:
+        boot.search.confirm()  # the driver of the root is in, and with it every disk that it drives
+    mode = "ro" if boot.search and boot.search.read_only(device) else step.mode
+    fstype = mounts.mount_root(device.node, step.target, fstypes, step.options, mode)
+    return f"mount: mount {device.node} on {step.target}: {fstype}, {mode}"

@@ -52,10 +52,17 @@ def blank(path: Path, size: int) -> Path:
     return path
 
 
-def ext4(path: Path, size: int, *, uuid: str = "", label: str = "", tree: Path | None = None) -> Path:
+def ext4(
+    path: Path, size: int, *, uuid: str = "", label: str = "", tree: Path | None = None, block_size: int = 0
+) -> Path:
     """An ext4 of `size` bytes that holds `tree`. Its tables are written now and not by the guest's ext4lazyinit."""
     options = ["-E", "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"]
-    options += [*_pair("-U", uuid), *_pair("-L", label), *(["-d", "TREE"] if tree else [])]
+    options += [
+        *_pair("-U", uuid),
+        *_pair("-L", label),
+        *_pair("-b", str(block_size or "")),
+        *(["-d", "TREE"] if tree else []),
+    ]
     return _make(path, ["mke2fs", "-q", "-F", "-t", "ext4", *options, "IMAGE"], tree, size)
 
 

@@ -20,8 +20,10 @@ MOUNT_POINTS = ("dev", "proc", "sys", "run", "sbin", "etc", "bin", "tmp")
 Fill = Callable[[Path], None]
 
 
-def disk(directory: Path, name: str, fill: Fill, damage: Callable[[Path], None] = lambda _: None) -> Path:
-    """A disk whose ext4 holds what `fill` puts into a directory, below `directory`; made once for each `name`."""
+def disk(
+    directory: Path, name: str, fill: Fill, damage: Callable[[Path], None] = lambda _: None, size: int = 34
+) -> Path:
+    """A disk of `size` MiB whose ext4 holds what `fill` puts into a directory; made below `directory`, once a `name`."""
 
     def make(place: Path) -> dict[str, object]:
         tree = place / "tree"
@@ -29,7 +31,7 @@ def disk(directory: Path, name: str, fill: Fill, damage: Callable[[Path], None] 
             (tree / point).mkdir(parents=True)
         fill(tree)
         content = ext4(place / "root.ext4", 32 * MIB, uuid=UUID, label=LABEL, tree=tree)
-        gpt(place / "disk.img", (Partition(content, uuid=PARTUUID, label=PARTLABEL),), uuid=UUID)
+        gpt(place / "disk.img", (Partition(content, (size - 2) * MIB, PARTUUID, PARTLABEL),), uuid=UUID)
         damage(place / "disk.img")
         content.unlink()
         return {"name": name}

@@ -99,3 +99,28 @@ def test_the_hints_cost_an_image_no_more_than_20_kilobytes(image: Callable[..., 
     made = image(kernel)
     hints = next(each for each in cpio.read(made.read_bytes(), str(made)) if each.path.endswith("/modules.hints"))
     assert len(zstandard.compress(bytes(hints.data), 3)) <= 20_000
+
+
+def test_the_report_is_in_pstore_at_the_next_boot(
+    vm: Callable[[Machine], VM], image: Callable[..., Path], kernel: DebianKernel, tmp_path: Path
+) -> None:
+    code, variables = (Path(f"/usr/share/OVMF/OVMF_{part}_4M.fd") for part in ("CODE", "VARS"))
+    if not code.exists():
+        pytest.skip("no UEFI firmware (Debian: apt install ovmf)")
+    kept = tmp_path / "variables"
+    kept.write_bytes(variables.read_bytes())
+    flash = [
+        ("-drive", f"if=pflash,format=raw,readonly=on,file={code}"),
+        ("-drive", f"if=pflash,format=raw,file={kept}"),
+    ]
+    config = images.PLAIN.replace("action: reboot", "action: shell").replace("virtio_pci, virtio_blk", "efi_pstore")
+    made = image(kernel, f"{config}  shell: busybox\n")
+    first = f"{QUIET} root=LABEL=lost rootwait=1"
+    machine = Machine(kernel.image, made, first, extra=tuple(word for pair in flash for word in pair))
+    assert vm(machine).wait_off(LIMIT) == "guest-reset"
+    guest = vm(replace(machine, append="console=ttyS0 quiet root=LABEL=second rootwait=1"))
+    guest.console.expect("rootfall# ", LIMIT)
+    guest.console.send(
+        "mount -t pstore pstore /sys/fs/pstore; cat /sys/fs/pstore/dmesg-* | grep -A1 'report: failed'\n"
+    )
+    guest.console.expect("report: failed    cannot find the root device LABEL=lost in 1 s", LIMIT)

@@ -14,22 +14,22 @@ from tests.house.imports import ROOTS, imports, sources
 FLOORS = (
     "__main__",
     "main",
-    "plan steps emergency findings report shell stops prove",
-    "devices near_miss hardware modules mounts new_root switch_root console timeline",
+    "plan steps emergency findings report shell stops prove switch_root_command",
+    "devices near_miss block_links dps hardware modules mounts new_root switch_root systemd console timeline",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
     "linux.standins linux.tty linux.udev password",
     "model errors record",
 )
 PURE = "cmdline config check schema yaml_tree device_ref modalias ready model errors record".split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
-# `mounts` it takes the table, of `modules` the index and its ready form.
+# `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own.
 ALLOWED = {
     "init": {"rootfall"},
     "hooks": {"rootfall", "rootfall_hooks"},
     "build": {"rootfall", "rootfall_hooks", "rootfall_build", "rootfall_qemu"},
     "qemu": {"rootfall", "rootfall_qemu"},
 }
-OF_ROOTFALL = {"build": {*PURE, "plan", "mounts", "modules"}, "qemu": {"errors"}}
+OF_ROOTFALL = {"build": {*PURE, "plan", "mounts", "modules", "switch_root_command"}, "qemu": {"errors"}}
 
 EVERY = {name: path for root in ROOTS for name, path in sources(root).items()}
 PID1 = sources("init")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Which device answers to a reference, and the search through what is there and what the kernel announces."""
 
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -90,6 +89,7 @@ class Uevent(NamedTuple):
     found: BlockDevice | None
     action: str = "add"
     subsystem: str = "block"
+    sys_path: str = ""
 
 
 class Script:
@@ -114,9 +114,26 @@ class Script:
         return event
 
 
+TOLD = ("PARTN", "PARTUUID", "PARTLABEL")
+read: list[str] = []
+
+
+def _glance(event: Uevent) -> BlockDevice | None:
+    found = event.found
+    return found and found._replace(tags={tag: value for tag, value in found.tags.items() if tag in TOLD})
+
+
 @pytest.fixture(autouse=True)
 def _content(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "examine", lambda event: event.found)
+    read.clear()
+
+    def probe(device: BlockDevice, superblocks: bool = True) -> BlockDevice:
+        read.append(f"{device.node}{'' if superblocks else ' entry'}")
+        tags = CONTENT[device.node].tags
+        return device._replace(tags=tags if superblocks else {tag: tags[tag] for tag in tags if tag.startswith("PART")})
+
+    monkeypatch.setattr(devices, "glance", _glance)
+    monkeypatch.setattr(devices, "read", probe)
     monkeypatch.setattr(hardware, "sources", lambda: ("a slot",))
     monkeypatch.setattr(devices, "status_line", lambda text: None)
 
@@ -125,8 +142,13 @@ def search(ref: DeviceRef, there: list[Uevent], *events: Uevent | OSError | None
     return Search(Script(there, list(events)), ref)  # type: ignore[arg-type]
 
 
-def event(found: BlockDevice, action: str = "add") -> Uevent:
-    return Uevent(found.node, found, action)
+CONTENT: dict[str, BlockDevice] = {}
+
+
+def event(found: BlockDevice, action: str = "add", parent: str = "") -> Uevent:
+    """What the kernel announces; the content is there to be read."""
+    CONTENT[found.node] = found
+    return Uevent(found.node, found, action, sys_path=f"/sys/devices/{parent}/{found.node.rpartition('/')[2]}")
 
 
 WANTED = disk("/dev/vdb", UUID=UUID, TYPE="ext4")
@@ -173,7 +195,7 @@ def test_where_nothing_can_come_any_more_nobody_waits(monkeypatch: pytest.Monkey
     monkeypatch.setattr(hardware, "sources", lambda: ())
     monkeypatch.setattr(devices, "_QUIET", 0.0)
     with pytest.raises(DeviceError, match="no bus can bring a disk"):
-        search(DeviceRef("UUID", UUID), [event(OTHER)], None, event(OTHER, "change")).wait(None, Silent())
+        search(DeviceRef("UUID", UUID), [event(OTHER)], None, event(OTHER, "change")).wait(30, Silent())
 
 
 @pytest.mark.parametrize(
@@ -212,7 +234,55 @@ def test_a_device_that_comes_and_goes_for_ever_does_not_make_the_boot_wait_for_e
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ticks = iter(range(1000))
-    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
     with pytest.raises(DeviceError) as caught:
         Search(Flapping(), DeviceRef("UUID", UUID)).wait(3.0, Silent())  # type: ignore[arg-type]
     assert caught.value.subject == f"UUID={UUID} in 30 s, in which devices kept coming and going"
+
+
+def test_rootwait_waits_even_where_nothing_seems_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "sources", lambda: ())
+    monkeypatch.setattr(devices, "_QUIET", 0.0)
+    assert search(DeviceRef("UUID", UUID), [event(OTHER)], None, None, event(WANTED)).wait(None, Silent()) == WANTED
+
+
+def partition(node: str, number: int, **tags: str) -> BlockDevice:
+    return disk(node, f"8:{number}", PARTN=str(number), **tags)
+
+
+DISK = disk("/dev/sda", PTTYPE="gpt")
+FIRST = partition("/dev/sda1", 1, PARTUUID="11111111-01", PARTLABEL="boot", UUID="f" + UUID[1:])
+SECOND = partition("/dev/sda2", 2, PARTUUID="11111111-02", PARTLABEL="wurzel \xe4", UUID=UUID, LABEL="root")
+IDLE = disk("/dev/sdb", "8:16")
+
+
+@pytest.mark.parametrize(
+    ("ref", "expected"),
+    [
+        (DeviceRef("PATH", "/dev/sda2"), ["/dev/sda2"]),
+        (DeviceRef("DEVNUM", "8:2"), ["/dev/sda2"]),
+        (DeviceRef("PARTUUID", "11111111-02"), ["/dev/sda2 entry", "/dev/sda2"]),
+        (DeviceRef("PARTUUID", "11111111-01", 1), ["/dev/sda1 entry", "/dev/sda2"]),
+        (DeviceRef("PARTLABEL", "wurzel \xe4"), ["/dev/sda1", "/dev/sda2"]),
+        (DeviceRef("UUID", UUID), ["/dev/sda1", "/dev/sda2", "/dev/sdb"]),
+        (DeviceRef("LABEL", "root"), ["/dev/sda1", "/dev/sda2", "/dev/sdb"]),
+    ],
+)
+def test_only_what_could_answer_is_read(ref: DeviceRef, expected: list[str]) -> None:
+    there = [event(DISK, parent="d"), event(FIRST, parent="d/sda"), event(SECOND, parent="d/sda"), event(IDLE)]
+    assert search(ref, there).present() == SECOND
+    assert read == expected
+
+
+def test_a_kernel_that_does_not_tell_the_partitions_uuids_has_their_entries_read() -> None:
+    tags = {tag: value for tag, value in SECOND.tags.items() if tag != "PARTUUID"}
+    there = [event(SECOND, parent="d/sda")._replace(found=SECOND._replace(tags=tags)), event(IDLE)]
+    assert search(DeviceRef("PARTUUID", "11111111-02"), there).present() == SECOND
+    assert read == ["/dev/sda2 entry", "/dev/sda2"]
+
+
+def test_a_device_that_changed_is_read_again() -> None:
+    found = search(DeviceRef("UUID", UUID), [event(IDLE)], event(IDLE, "change"))
+    assert found.present() is None
+    CONTENT[IDLE.node] = IDLE._replace(tags={"UUID": UUID})
+    assert found.wait(None, Silent()).node == IDLE.node

@@ -158,7 +158,8 @@ def test_the_devices_are_those_that_are_there_now(monkeypatch: pytest.MonkeyPatc
             self.present = lambda: (None, BlockDevice("/dev/late", "8:0", 512, {}))
 
     monkeypatch.setattr(udev, "Monitor", Monitor)
-    monkeypatch.setattr(devices, "examine", lambda each: each)
+    monkeypatch.setattr(devices, "glance", lambda each: each)
+    monkeypatch.setattr(devices, "read", lambda each: each)
     assert shell._devices() == ["/dev/late 512 B nothing known on it"]
 
 

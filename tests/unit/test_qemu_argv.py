@@ -40,9 +40,14 @@ def test_console_and_qmp_use_the_sockets_given() -> None:
 
 
 def test_the_kernel_speaks_on_the_serial_line_unless_told_otherwise() -> None:
-    assert kernel_command_line(replace(PLAIN, append="root=UUID=1 ro")) == "console=ttyS0 root=UUID=1 ro"
-    assert kernel_command_line(replace(PLAIN, append="console=tty0")) == "console=tty0"
-    assert kernel_command_line(replace(PLAIN, append="netconsole=@/")) == "console=ttyS0 netconsole=@/"
+    real = replace(PLAIN, accel="kvm")
+    assert kernel_command_line(replace(real, append="root=UUID=1 ro")) == "console=ttyS0 root=UUID=1 ro"
+    assert kernel_command_line(replace(real, append="console=tty0")) == "console=tty0"
+    assert kernel_command_line(replace(real, append="netconsole=@/")) == "console=ttyS0 netconsole=@/"
+
+
+def test_an_emulated_timer_is_not_tested_by_the_kernel() -> None:
+    assert kernel_command_line(replace(PLAIN, append="ro")) == "console=ttyS0 no_timer_check ro"
 
 
 def test_the_instruction_clock_is_the_one_of_the_speed_reference() -> None:

@@ -240,6 +240,6 @@ def test_of_a_kernel_log_that_was_overwritten_while_it_was_read_the_rest_is_show
         return record
 
     null = os.open("/dev/null", os.O_RDONLY)
-    monkeypatch.setattr(os, "open", lambda *arguments: null)
-    monkeypatch.setattr(os, "read", read)
+    monkeypatch.setattr("os.open", lambda *arguments: null)
+    monkeypatch.setattr("os.read", read)
     assert COMPLAINTS() == ["lost soon", "kept"]

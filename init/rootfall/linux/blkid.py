@@ -17,6 +17,7 @@ _TAGS = {
     b"PART_ENTRY_NAME": "PARTLABEL",
     b"PART_ENTRY_NUMBER": "PARTN",
     b"PART_ENTRY_TYPE": "PARTTYPE",
+    b"PART_ENTRY_FLAGS": "PARTFLAGS",
 }
 _SUBLKS_LABEL, _SUBLKS_UUID, _SUBLKS_TYPE, _SUBLKS_USAGE = 1 << 1, 1 << 3, 1 << 5, 1 << 7
 _PARTS_ENTRY_DETAILS = 1 << 2
@@ -24,17 +25,22 @@ _AMBIVALENT, _NOTHING = -2, 1
 _EIO = 5
 
 
+_loaded: list[ctypes.CDLL] = []
+
+
 def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL("libblkid.so.1", use_errno=True)
-    library.blkid_new_probe.restype = ctypes.c_void_p
-    return library
+    if not _loaded:
+        library = ctypes.CDLL("libblkid.so.1", use_errno=True)
+        library.blkid_new_probe.restype = ctypes.c_void_p
+        _loaded.append(library)
+    return _loaded[0]
 
 
-def probe(path: str) -> dict[str, str]:
-    """The device's tags: TYPE, USAGE, UUID, LABEL, PARTUUID, PARTLABEL, PARTN, PARTTYPE, PTTYPE, as far as it has them.
+def probe(path: str, superblocks: bool = True) -> dict[str, str]:
+    """The device's tags: TYPE, USAGE, UUID, LABEL, PARTUUID, PARTLABEL, PARTN, PARTTYPE, PARTFLAGS, PTTYPE, where it has them.
 
-    Empty when nothing is known on it; `TYPE` is "ambivalent" when two file systems claim it.
-    Raises OSError when the device cannot be opened or read.
+    Empty when nothing is known on it; `TYPE` is "ambivalent" when two file systems claim it. Without `superblocks` only
+    the tags of the partition. Raises OSError when the device cannot be opened or read.
     """
     library = _library()
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -42,7 +48,7 @@ def probe(path: str) -> dict[str, str]:
     try:
         if library.blkid_probe_set_device(pointer, fd, ctypes.c_int64(0), ctypes.c_int64(0)) != 0:
             raise _error(path)
-        return _read_tags(library, pointer, path)
+        return _read_tags(library, pointer, path, superblocks)
     finally:
         library.blkid_free_probe(pointer)
         os.close(fd)
@@ -53,8 +59,8 @@ def _error(path: str) -> OSError:
     return OSError(errno, os.strerror(errno), path)
 
 
-def _read_tags(library: ctypes.CDLL, pointer: ctypes.c_void_p, path: str) -> dict[str, str]:
-    library.blkid_probe_enable_superblocks(pointer, 1)
+def _read_tags(library: ctypes.CDLL, pointer: ctypes.c_void_p, path: str, superblocks: bool) -> dict[str, str]:
+    library.blkid_probe_enable_superblocks(pointer, int(superblocks))
     library.blkid_probe_set_superblocks_flags(pointer, _SUBLKS_LABEL | _SUBLKS_UUID | _SUBLKS_TYPE | _SUBLKS_USAGE)
     library.blkid_probe_enable_partitions(pointer, 1)
     library.blkid_probe_set_partitions_flags(pointer, _PARTS_ENTRY_DETAILS)
