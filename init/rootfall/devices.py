@@ -49,7 +49,8 @@ class BlockDevice(NamedTuple):
         what = " ".join(
             f"{key}={self.tags[key]}" for key in ("TYPE", "UUID", "LABEL", "PARTUUID", "PARTLABEL") if key in self.tags
         )
-        return f"{self.node} {_human(self.size)} {what or self.tags.get('PTTYPE', '') or self.fault or 'nothing known on it'}"
+        known = " ".join(filter(None, (what or self.tags.get("PTTYPE", ""), self.fault)))
+        return f"{self.node} {_human(self.size)} {known or 'nothing known on it'}"
 
 
 def _human(size: int) -> str:

@@ -9,7 +9,7 @@ import os
 import rootfall
 from rootfall import hardware, near_miss
 from rootfall.devices import BlockDevice
-from rootfall.errors import RootfallError
+from rootfall.errors import ModuleError, RootfallError
 from rootfall.modalias import Patterns, collect
 from rootfall.plan import FindRoot
 from rootfall.steps import MODULES_DIRECTORY, Boot, Stage
@@ -171,7 +171,7 @@ def _remedy(error: BaseException, found: "dict[str, Any]") -> str:
     missing = dict.fromkeys(
         name for device in found["no_driver"] for name, state in device["modules"].items() if "not in" in state
     )
-    if missing and not found["devices"]:
+    if missing and not found["devices"] and not isinstance(error, ModuleError):
         names = ", ".join(tuple(missing)[:6])
         return (
             f"no driver of the image drives a disk here: add {names} to image.modules, or their group to image.drivers"

@@ -46,7 +46,7 @@ def facts(found: "dict[str, Any]") -> list[Fact]:
     made += [Fact("near", each) for each in found["near_misses"] if each != found["remedy"]]
     made += [Fact("module", f"{name} {outcome}") for name, outcome in found["modules_failed"].items()]
     made += [Fact("no driver", _no_driver(each)) for each in found["no_driver"]]
-    made += [Fact("kernel", each) for each in found["kernel"]]
+    made += [Fact("kernel", each) for each in reversed(found["kernel"])]  # its last words first: they are the nearest
     made += [Fact("uevent", each) for each in reversed(found["uevents"])]
     return made
 

@@ -84,8 +84,8 @@ def verdict(outcome: Outcome) -> str:
     return f"{', '.join(bad)} on the console" if bad else ""
 
 
-@pytest.mark.parametrize(("errno", "pivot"), [(5, True), (2, False)])
-@pytest.mark.parametrize("init", [True, False], ids=["good-root", "no-init"])
+# By pivot_root(2) as from Linux 7.0 on, by MS_MOVE as before it, and into a report, whose calls fail in their turn.
+@pytest.mark.parametrize(("errno", "pivot", "init"), [(5, True, True), (2, False, True), (5, False, False)])
 def test_whichever_call_of_a_boot_fails_it_goes_on_or_ends_in_a_report(
     in_namespace: Run, tmp_path: Path, loop: Callable[[Path], str], errno: int, pivot: bool, init: bool
 ) -> None:

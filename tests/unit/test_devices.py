@@ -71,6 +71,7 @@ def test_a_device_answers_to_a_reference(ref: DeviceRef, device: BlockDevice, an
         (BlockDevice("/dev/a", "8:0", 20 << 20, {"TYPE": "ext4", "UUID": "u"}), "/dev/a 20 MiB TYPE=ext4 UUID=u"),
         (BlockDevice("/dev/a", "8:0", 20 << 30, {"PTTYPE": "gpt"}), "/dev/a 20 GiB gpt"),
         (BlockDevice("/dev/a", "8:0", 20 << 40, {}, "cannot be read: EIO"), "/dev/a 20 TiB cannot be read: EIO"),
+        (BlockDevice("/dev/a", "8:0", 512, {"PARTLABEL": "p"}, "bad"), "/dev/a 512 B PARTLABEL=p bad"),
     ],
 )
 def test_a_device_is_printed_for_the_report(device: BlockDevice, text: str) -> None:
