@@ -5,6 +5,7 @@ Read `boot` below from top to bottom: that is all there is. Whatever goes wrong 
 with a report that says why. PID 1 never returns from here: its exit would be a kernel panic.
 """
 
+import gc
 import os
 import sys
 import time
@@ -137,6 +138,7 @@ def pause(step: plan.Step | plan.SwitchRoot, this: steps.Boot, stage: steps.Stag
 
 def fail(error: BaseException, this: steps.Boot, stage: steps.Stage) -> "NoReturn":
     """While there is a way back, the emergency; after that, or when that fails too, last words."""
+    gc.enable()  # see __main__: from here on this may last for days
     if not stage.irreversible:
         try:
             from rootfall import emergency
