@@ -260,7 +260,7 @@ class Search:
             self._read(node, _READ)
 
     def _read(self, node: str, level: int) -> BlockDevice:
-        if self._known[node] < level:
+        if self._known.get(node, _READ) < level:
             self.seen[node], self._known[node] = read(self.seen[node], level == _READ), level
         return self.seen[node]
 

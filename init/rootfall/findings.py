@@ -80,7 +80,10 @@ def _where(error: BaseException) -> str:
 
 
 def _seen(boot: Boot) -> list[BlockDevice]:
-    return list(boot.search.seen.values()) if boot.search else []
+    if boot.search is None:
+        return []
+    boot.search.read_all()  # a search reads only what could be the root
+    return list(boot.search.seen.values())
 
 
 def _device(device: BlockDevice) -> "dict[str, Any]":
