@@ -56,7 +56,7 @@ demo: venv ## Build an image, boot it in QEMU into a real root, show the timelin
 
 .PHONY: test
 test: venv $(VENV)/.test-packages ## Run every test; what this machine cannot run is skipped, with the reason
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 10 $(TESTS)
 
 .PHONY: venv
 venv: $(VENV)/.installed ## Make .venv/bin/rootfall
