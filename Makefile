@@ -65,6 +65,16 @@ venv: $(VENV)/.installed ## Make .venv/bin/rootfall
 bench: venv $(VENV)/.test-packages ## Measure an image against a static C init, on QEMU's instruction clock
 	@$(BIN)/python -m tests.bench
 
+.PHONY: bench-disks bench-parallel matrix
+bench-disks: venv $(VENV)/.test-packages ## What 1, 16 and 64 disks cost a boot
+	@$(BIN)/python -m tests.bench.disks
+
+bench-parallel: venv $(VENV)/.test-packages ## Modules loaded in parallel against one after another, on two processors
+	@$(BIN)/python -m tests.bench.parallel
+
+matrix: venv $(VENV)/.test-packages ## Boot from each kind of disk with each kernel; print the table
+	@$(BIN)/python -m tests.boot.matrix
+
 .PHONY: lint
 lint: venv ## Format and check the sources
 	@$(BIN)/ruff format && $(BIN)/ruff check --fix && $(BIN)/mypy

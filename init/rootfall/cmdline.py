@@ -304,7 +304,7 @@ def _environment(parameters: list[Parameter]) -> tuple[tuple[str, str], ...]:
 
 def _passes(name: str, given: set[str]) -> bool:
     if name in given:
-        return not name.startswith("LD_LIBRARY_PATH")
+        return not name.startswith(("LD_LIBRARY_PATH", "rootfall_"))
     if name.startswith(("_PYI_", "_MEIPASS", "PYINSTALLER_", "PYTHON", "LD_LIBRARY_PATH")):
         return False
     return name.replace("-", "_") not in _OWNED
