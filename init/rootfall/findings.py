@@ -9,7 +9,7 @@ import os
 import rootfall
 from rootfall import hardware, near_miss
 from rootfall.devices import BlockDevice
-from rootfall.errors import ModuleError, RootfallError
+from rootfall.errors import DeviceError, RootfallError
 from rootfall.modalias import Patterns, collect
 from rootfall.plan import FindRoot
 from rootfall.steps import MODULES_DIRECTORY, Boot, Stage
@@ -28,13 +28,13 @@ _VIRTIO_DISKS = (2, 8)  # block, SCSI host
 def gather(error: BaseException, boot: Boot, stage: Stage) -> "dict[str, Any]":
     """All there is to know, in the order in which a person would ask. Never raises an Exception."""
     look: dict[str, Callable[[], Any]] = {
+        "kernel": _kernel_complaints,  # first: reading the disks for what follows may make the kernel complain again
         "goal": lambda: _goal(stage),
         "error": lambda: _error(error),
         "near_misses": lambda: _near_misses(boot),
         "devices": lambda: [_device(each) for each in _seen(boot)],
         "modules_failed": lambda: dict(boot.loader.failed if boot.loader else {}),
         "no_driver": lambda: _no_driver(boot) if boot.device is None else [],
-        "kernel": _kernel_complaints,
         "uevents": lambda: _uevents(boot),
         "timeline": lambda: [list(span) for span in tuple(boot.timeline.spans)],
     }
@@ -174,7 +174,8 @@ def _remedy(error: BaseException, found: "dict[str, Any]") -> str:
     missing = dict.fromkeys(
         name for device in found["no_driver"] for name, state in device["modules"].items() if "not in" in state
     )
-    if missing and not found["devices"] and not isinstance(error, ModuleError):
+    searched = isinstance(error, DeviceError) and error.attempted == "find the root device"
+    if missing and not found["devices"] and searched:
         names = ", ".join(tuple(missing)[:6])
         return (
             f"no driver of the image drives a disk here: add {names} to image.modules, or their group to image.drivers"

@@ -211,7 +211,9 @@ def test_a_read_only_root_without_any_mount_point_is_entered(
 ) -> None:
     kernel = fetch_kernel(series)
     append = f"console=ttyS0 quiet panic=-1 root=UUID={UUID} ro -- word"
-    booted = boot(Machine(kernel.image, image(kernel), append, disks=snapshots(roots.disk(shared, "bare", bare))))
+    booted = boot(
+        Machine(kernel.image, image(kernel), append, disks=snapshots(roots.disk(shared, "no-mount-points", bare)))
+    )
     assert "REAL-ROOT init pid=1" in booted.console, "init has its console though /dev could not move"
     seen = parse(booted.console)
     assert (seen.argv, seen.mounts) == (("/sbin/init", "word"), None)
