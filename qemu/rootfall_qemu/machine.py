@@ -52,6 +52,8 @@ class Machine:
 
     `kernel` None boots as the firmware does, from the disks. `append` reaches the kernel as it is, with
     `console=ttyS0` put before it when it names no console. `cpu` "" is the model with all that the accelerator can do.
+    More `cpus` than one are safe with KVM; QEMU 7.2's TCG has been seen to run an int3 that a kernel was patching in on another
+    CPU, which ends the kernel ("Oops: int3", Debian 7.3.4).
     `hot_plug_slots` are PCI Express ports for `VM.hot_plug`. `screen` adds a VGA card, for `VM.screendump`.
     `instruction_clock`: time is counted in guest instructions, 10^6 of them to the millisecond, one CPU, TCG.
     """

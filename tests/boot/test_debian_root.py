@@ -24,7 +24,7 @@ def test_debian_reaches_its_login_without_failed_units_and_powers_off(
     kernel = fetch_kernel(series)
     image = build_control_image(kernel, MODULES, "lz4", tmp_path / "control.img")
     disks = (Disk(debian_disk(suite), snapshot=True),)
-    guest = vm(Machine(kernel.image, image, f"root=UUID={DISK_UUID} rw", memory=1024, cpus=2, disks=disks))
+    guest = vm(Machine(kernel.image, image, f"root=UUID={DISK_UUID} rw", memory=1024, disks=disks))
     guest.console.expect("debian login: ", 300, "the login prompt")
     guest.console.send("root\n")
     guest.console.expect("root@debian:~# ", 60, "a shell")

@@ -23,7 +23,7 @@ def login(vm: Callable[[Machine], VM]) -> Callable[..., VM]:
 
     def start(kernel: DebianKernel, image: Path, disk: Path) -> VM:
         disks = (Disk(disk, snapshot=True),)
-        guest = vm(Machine(kernel.image, image, APPEND, memory=1024, cpus=2, disks=disks))
+        guest = vm(Machine(kernel.image, image, APPEND, memory=1024, disks=disks))
         guest.console.expect("debian login: ", 300, "the login prompt")
         guest.console.send("root\n")
         guest.console.expect(PROMPT, 120, "a shell")
