@@ -29,7 +29,9 @@ SOURCE = "root/rootfall"
 INCLUDED = ("make", "git", "ca-certificates")
 # Made from packages alone, and verified when they were: what is made from this repository is made anew.
 SHARED_CACHE = ("kernels", "roots", "disks")
-ENVIRONMENT = re.compile(r"PIP_\w+|(https?|ftp|all|no)_proxy|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|CI|TERM", re.IGNORECASE)
+ENVIRONMENT = re.compile(
+    r"TESTS|WORKERS|PIP_\w+|(https?|ftp|all|no)_proxy|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|CI|TERM", re.IGNORECASE
+)
 PIP_FILES = ("/etc/pip.conf", "/etc/xdg/pip", "~/.config/pip", "~/.pip")
 CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/usr/local/share/ca-certificates")
 IN_THE_ROOT = """
