@@ -11,6 +11,7 @@
 #include <sys/reboot.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <termios.h>
 #include <unistd.h>
 
 static void load_modules(void)
@@ -53,6 +54,7 @@ int main(void)
 		if (!strcmp(text, "off\n")) {
 			for (int line = 0; line < 500; line++)
 				printf("parting words %d\n", line);
+			tcdrain(1); /* what the guest's own driver still holds is not the library's to keep */
 			reboot(RB_POWER_OFF);
 		} else if (!strcmp(text, "reboot\n")) {
 			reboot(RB_AUTOBOOT);
