@@ -11,7 +11,7 @@ import os
 import sys
 
 from rootfall import pivot_root
-from rootfall.container import failure, mounts, namespaces, plan, process
+from rootfall.container import attributes, failure, mounts, namespaces, plan, process
 from rootfall.container.model import Container
 from rootfall.errors import SwitchRootError
 from rootfall.linux import mount_api
@@ -96,7 +96,9 @@ def set_up(what: plan.Plan) -> None:
             case plan.MakeMount():
                 mounts.make_mount(root, step.mount)
             case plan.HidePaths():
-                mounts.hide(root, step.masked, step.read_only)
+                from rootfall.container import hide
+
+                hide.hide(root, step.masked, step.read_only)
             case plan.Name():
                 namespaces.name(step.hostname)
             case plan.BringUpLoopback():
@@ -127,7 +129,7 @@ def switch(kernel: Kernel, root: int, step: plan.PivotRoot) -> None:
     pivot_root.prove(root)
     flags = mount_api.MOUNT_ATTR_RDONLY if step.readonly else 0
     here = os.open("/", os.O_PATH | os.O_CLOEXEC)
-    mount_api.mount_setattr(here, flags)
-    kernel.mount(None, "/", None, mounts.PROPAGATION[step.propagation])
+    attributes.add(here, flags)
+    kernel.mount(None, "/", None, attributes.PROPAGATION[step.propagation])
     os.close(here)
     os.close(root)
