@@ -2,8 +2,8 @@
 """The words of mount(8) as attributes of a mount, set on a descriptor of it (mount_setattr(2)).
 
 Attributes are only ever added: what the host mounted read-only, nosuid or nodev stays so, and in a user namespace the kernel
-insists on it. Where mount_setattr(2) is not to be had (before Linux 5.12), a remount with the flags that the mount has and those
-that are asked for does the same, mount for mount as /proc/self/mountinfo has them.
+insists on it. Where mount_setattr(2) is not to be had (before Linux 5.12), a remount with the flags that the mount has and
+those that are asked for does the same, mount for mount as /proc/self/mountinfo has them.
 """
 
 import os
@@ -98,22 +98,21 @@ def remount(mount: int, attributes: int, propagation: int = 0, recursive: bool =
         libc.mount(None, by_name(mount), None, propagation | (libc.MS_REC if recursive else 0))
     if not attributes:
         return
-    _remount(mount, attributes)
+    remount_name(by_name(mount), attributes)
     if recursive:
         from rootfall.container import mount_walk
 
         for below in mount_walk.below(mount):
-            _remount(below, attributes)
+            remount_name(by_name(below), attributes)
             os.close(below)
 
 
-def _remount(mount: int, attributes: int) -> None:
-    flags, wanted = os.fstatvfs(mount).f_flag, libc.MS_REMOUNT | libc.MS_BIND
-    for attribute, flag in _AS_MS:
-        wanted |= flag if attributes & attribute else 0
+def remount_name(path: str, attributes: int) -> None:
+    """Add attributes to the mount at a path by mount(2), with the flags that it has: the kernel may have locked them."""
+    flags, wanted = os.statvfs(path).f_flag, libc.MS_REMOUNT | libc.MS_BIND | mount_flags(attributes)
     for status, flag in _KEPT:
         wanted |= flag if flags & status else 0
-    libc.mount(None, by_name(mount), None, wanted)
+    libc.mount(None, path, None, wanted)
 
 
 def mount_flags(attributes: int) -> int:

@@ -71,7 +71,9 @@ def bind_console(root: int, terminal: int) -> None:
     name = os.ttyname(terminal)
     node = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     if libc.statfs_magic(node) != libc.DEVPTS_SUPER_MAGIC or not os.path.samestat(os.fstat(node), os.fstat(terminal)):
-        raise MountError("use the terminal", name, seen="something else by that name", hint="it must be a pty of /dev/pts")
+        raise MountError(
+            "use the terminal", name, seen="something else by that name", hint="it must be a pty of /dev/pts"
+        )
     dev = in_root.open_place(root, "/dev")
     _bind(node, dev, "console")
     os.close(dev)

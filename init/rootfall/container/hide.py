@@ -60,7 +60,9 @@ class Covers:
                 self.null = dev.open_node(*dev.NODES[0])
             self._bind(self.null, place, path)
         elif self.empty < 0:
-            self.empty = mounts.attach_new(place, "tmpfs", "masked", _EMPTY, lambda: in_root.open_place(self.root, path))
+            self.empty = mounts.attach_new(
+                place, "tmpfs", "masked", _EMPTY, lambda: in_root.open_place(self.root, path)
+            )
         else:
             self._bind(self.empty, place, path)
 

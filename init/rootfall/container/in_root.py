@@ -46,7 +46,9 @@ def is_link(fd: int) -> bool:
 
 def _walk(root: int, path: str, follow: bool, make: str) -> int:
     """Open `path` below `root`; make what is missing as `make` says, "" for nothing."""
-    trail = [os.open(".", os.O_PATH | os.O_CLOEXEC, dir_fd=root)]  # the way back: ".." is the one before, never asked for
+    trail = [
+        os.open(".", os.O_PATH | os.O_CLOEXEC, dir_fd=root)
+    ]  # the way back: ".." is the one before, never asked for
     links, to_do = 0, path.split("/")[::-1]
     try:
         while to_do:

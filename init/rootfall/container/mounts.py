@@ -38,7 +38,9 @@ def isolate() -> None:
         hint = ""
         if error.errno == _EINVAL:
             hint = "the current root is a directory that was entered by chroot, and no mount: bind it onto itself before that"
-        raise MountError("make slaves of", "the mounts of the new namespace", errno=error.errno or 0, hint=hint) from error
+        raise MountError(
+            "make slaves of", "the mounts of the new namespace", errno=error.errno or 0, hint=hint
+        ) from error
 
 
 def prepare_root(root: Root, propagation: str = "private") -> int:
@@ -99,9 +101,7 @@ def _hint(error: OSError, mount: Mount) -> str:
     if error.errno == _ELOOP:
         return "too many symbolic links on the way, or one of /proc's own: none of those is followed"
     if error.errno == _EPERM and mount.type == "proc":
-        return (
-            "a user namespace may mount proc with a PID namespace of its own, and where nothing of the host's /proc is covered"
-        )
+        return "a user namespace may mount proc with a PID namespace of its own, and where nothing of the host's /proc is covered"
     if error.errno == _EPERM and mount.type == "mqueue":
         return "a user namespace may mount mqueue with an IPC namespace of its own"
     if error.errno == _EINVAL and mount.type == "bind":
