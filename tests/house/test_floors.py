@@ -16,15 +16,18 @@ FLOORS = (
     "main",
     "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
-    "container.cgroups container.failure container.mounts container.namespaces container.process container.profile",
+    "container.cgroups container.config container.failure container.mounts container.namespaces container.process "
+    "container.profile container.subordinate",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
     "linux.standins linux.seccomp linux.tty linux.udev linux.mount_api linux.namespaces password "
-    "container container.model container.plan container.options container.seccomp",
+    "container container.model container.plan container.defaults container.forms container.option_table container.options "
+    "container.seccomp",
     "model errors record",
 )
 PURE = (
     "cmdline config check schema yaml_tree device_ref modalias ready model errors record "
-    "container.model container.plan container.options container.seccomp"
+    "container.model container.plan container.defaults container.forms container.option_table container.options "
+    "container.seccomp"
 ).split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
 # `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own.
