@@ -16,17 +16,19 @@ FLOORS = (
     "main",
     "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
-    "container.cgroups container.failure container.namespaces container.process "
+    "container.cgroups container.config container.failure container.namespaces container.process container.profile "
     "container.attributes container.cgroup_view container.dev container.enter container.hide container.in_root "
-    "container.mount_walk container.mounts container.overlay container.ramfs",
+    "container.mount_walk container.mounts container.overlay container.ramfs container.subordinate",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
-    "linux.standins linux.tty linux.udev linux.mount_api linux.namespaces password "
-    "container container.model container.plan container.options",
+    "linux.standins linux.seccomp linux.tty linux.udev linux.mount_api linux.namespaces password "
+    "container container.model container.plan container.defaults container.forms container.option_table container.options "
+    "container.seccomp",
     "model errors record",
 )
 PURE = (
     "cmdline config check schema yaml_tree device_ref modalias ready model errors record "
-    "container.model container.plan container.options"
+    "container.model container.plan container.defaults container.forms container.option_table container.options "
+    "container.seccomp"
 ).split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
 # `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own.

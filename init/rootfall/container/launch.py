@@ -9,7 +9,7 @@ launcher lets the process go, over the other it hears why the start failed; that
 import gc
 import os
 
-from rootfall.container import enter, failure, mounts, namespaces, plan, process
+from rootfall.container import enter, failure, mounts, namespaces, plan, process, profile
 from rootfall.container.model import Container
 from rootfall.linux.kernel import Kernel
 
@@ -25,6 +25,7 @@ FAILED = 125  # ours; 126 and 127 are those of a command that cannot be executed
 def run(container: Container) -> int:
     """Start the container and wait for its command; returns its exit status, 128 + n for signal n. Raises RootfallError."""
     what = plan.make_plan(container)
+    program = profile.prepare(container.process)
     group = make_cgroup(what)
     try:
         terminal = process.open_terminal(what.handover.process)
@@ -34,7 +35,7 @@ def run(container: Container) -> int:
         if pid == 0:
             os.close(let_go)
             os.close(hear)
-            first_process(container, what, go, say, terminal)
+            first_process(container, what, go, say, terminal, program)
         os.close(go)
         os.close(say)
         namespaces.map_ids(pid, container)
@@ -63,7 +64,12 @@ def make_cgroup(what: plan.Plan) -> "Cgroup | None":
 
 
 def first_process(
-    container: Container, what: plan.Plan, go: int, say: int, terminal: process.Terminal | None
+    container: Container,
+    what: plan.Plan,
+    go: int,
+    say: int,
+    terminal: process.Terminal | None,
+    program: bytes | None,
 ) -> "NoReturn":
     """The container's PID 1: set the container up, then become the command or its reaper."""
     status = FAILED
@@ -74,7 +80,7 @@ def first_process(
             os._exit(FAILED)
         namespaces.settle(container)
         set_up(what)
-        status = process.hand_over(what.handover.process, say, go, terminal)
+        status = process.hand_over(what.handover.process, say, go, terminal, program)
     except BaseException as error:  # whatever it is: the launcher's own story must not go on in here
         failure.tell(say, error)
     os._exit(status)

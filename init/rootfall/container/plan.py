@@ -142,7 +142,10 @@ class Execute(NamedTuple):
         """For people."""
         p = self.process
         keeps = " ".join(p.capabilities) or "no capability"
-        return f"as {p.user.uid}:{p.user.gid} with {keeps}, execute {' '.join(p.args)} as PID {1 if p.as_pid1 else 2}"
+        profile = "" if p.seccomp == "unconfined" else "the default seccomp profile"
+        profile = f"the seccomp program of descriptor {p.seccomp[3:]}" if p.seccomp.startswith("fd:") else profile
+        limits = ", ".join(filter(None, (keeps, profile, "no_new_privs" if p.no_new_privileges else "")))
+        return f"as {p.user.uid}:{p.user.gid} with {limits}, execute {' '.join(p.args)} as PID {1 if p.as_pid1 else 2}"
 
 
 Outside = MakeCgroup | Clone | MapIds
