@@ -35,6 +35,8 @@ def run(container: Container) -> int:
         if pid == 0:
             os.close(let_go)
             os.close(hear)
+            if group is not None:
+                group.forget()
             first_process(container, what, go, say, terminal, program)
         os.close(go)
         os.close(say)
@@ -44,10 +46,12 @@ def run(container: Container) -> int:
         os.write(let_go, b"g")
         fault = failure.read(hear)
         status = process.wait(pid, pidfd, let_go, terminal, started=fault is None)
+        if group is not None:
+            status = group.explain(status)
         if fault is not None:
             fault.status = status
             raise fault
-        return group.explain(status) if group is not None else status
+        return status
     finally:
         if group is not None:
             group.remove()
