@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """A host for containers: namespaces of its own, in which nothing changes but by the container that runs in it.
 
-`run` calls a test there as PID 1, so that whatever a container leaves behind becomes a child of the test's: `reap` waits for the
-end of the last one, without a pause in it. /tmp and /run are directories of the test's. `Host.look` is all that a container might
-have changed, as a record to compare.
+`run` calls a test there as PID 1, so that whatever a container leaves behind becomes a child of the test's: `reap` waits for
+the end of the last one. /tmp and /run are the test's own directories. `Host.look` is all that a container might have changed,
+as a record to compare.
 """
 
 import hashlib
+import json
 import os
 import select
 import shutil
@@ -16,10 +17,13 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import yaml
 
 import rootfall
 from rootfall.linux import libc
@@ -30,7 +34,9 @@ START = "import sys; sys.path.insert(0, '/tmp/init'); from rootfall.container.co
 NOBODY = 65534
 BUSYBOX = "/bin/busybox"
 APPLETS = ("sh", "true", "false", "cat", "echo", "id", "ls", "mkdir", "rm", "sleep", "touch", "mount", "ps", "kill")
-DEADLINE = 60  # seconds, for what takes milliseconds
+EMPTY = hashlib.sha256().hexdigest()  # what `files` says of an empty file
+DEADLINE = 60  # seconds for one container, which takes milliseconds
+LIMIT = 3600.0  # seconds for as many as somebody may ask for
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,16 @@ def files(top: str) -> Iterator[tuple[object, ...]]:
                 content = hashlib.sha256(Path(entry.path).read_bytes()).hexdigest()
             elif stat.S_ISLNK(info.st_mode):
                 content = os.readlink(entry.path)
-            yield (entry.path, info.st_ino, info.st_mode, info.st_uid, info.st_gid, info.st_nlink, info.st_mtime_ns, content)
+            yield (
+                entry.path,
+                info.st_ino,
+                info.st_mode,
+                info.st_uid,
+                info.st_gid,
+                info.st_nlink,
+                info.st_mtime_ns,
+                content,
+            )
             if stat.S_ISDIR(info.st_mode):
                 yield from files(entry.path)
 
@@ -151,11 +166,14 @@ def wait_for_end(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
 
 def prepare(directory: Path, uid: int) -> None:
     """The files of a host, below `directory`: our program, a root with busybox, a place for /tmp and /run."""
-    shutil.copytree(Path(rootfall.__file__).parent, directory / "tmp/init/rootfall", ignore=shutil.ignore_patterns("__pycache__"))
+    for package in (rootfall, yaml):
+        ours = Path(str(package.__file__)).parent
+        ignored = shutil.ignore_patterns("__pycache__", "*.so")
+        shutil.copytree(ours, directory / "tmp/init" / ours.name, ignore=ignored)
     subprocess.run([PYTHON, "-ISm", "compileall", "-q", directory / "tmp/init"], check=True)
     root = directory / "tmp/root"
     for name in ("bin", "dev", "proc", "sys", "etc", "tmp", "mnt", "root"):
-        (root / name).mkdir(parents=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
     shutil.copy(BUSYBOX, root / "bin/busybox")
     for name in APPLETS:
         (root / "bin" / name).symlink_to("busybox")
@@ -175,10 +193,55 @@ def run(directory: Path, uid: int, test: Callable[[Host], None]) -> None:
     def inside() -> None:
         for place in ("run", "tmp"):  # the directory may be below /tmp: then it is out of sight from there on
             libc.mount(f"{directory}/{place}", f"/{place}", None, libc.MS_BIND)
+        for place in ("/", "/dev"):  # a container of / cannot change the machine
+            libc.mount(None, place, None, libc.MS_REMOUNT | libc.MS_BIND | libc.MS_RDONLY)
         libc.mount("proc", "/proc", "proc")
         test(Host(name, uid))
 
-    namespace.run(inside)
+    namespace.run(inside, LIMIT)
+
+
+class Answer(NamedTuple):
+    """How a command that was asked for from outside ended, and what it changed on the host (empty: nothing)."""
+
+    status: int
+    error: str
+    changed: str
+
+
+@contextmanager
+def served(directory: Path, uid: int, allow: Callable[[Look], Look]) -> Iterator[Callable[[list[str]], Answer]]:
+    """A host that runs what it is asked to, for tests that cannot be in there. `allow` takes out what may change."""
+    here, there = socket.socketpair()
+
+    def serve(host: Host) -> None:
+        before = host.look()
+        for line in there.makefile("r"):
+            status, _, error = host.run(*json.loads(line))
+            changed = allow(before).difference(allow(host.look()))
+            answer = Answer(status, error.decode(errors="replace"), changed)
+            there.sendall(json.dumps(answer).encode() + b"\n")
+
+    def inside() -> None:
+        here.close()
+        run(directory, uid, serve)
+
+    process = namespace.fork(inside)
+    there.close()
+    answers = here.makefile("r")
+
+    def ask(words: list[str]) -> Answer:
+        here.sendall(json.dumps(words).encode() + b"\n")
+        line = answers.readline()
+        assert line, "the host is gone; what it said is on standard error"
+        return Answer(*json.loads(line))
+
+    try:
+        yield ask
+    finally:
+        answers.close()
+        here.close()
+        os.waitpid(process, 0)
 
 
 def users() -> list[int]:

@@ -90,6 +90,7 @@ def test_the_host_is_the_same_after_a_launcher_was_killed_at_any_moment(uid: int
             status, _, error = host.end(launcher)
             what = f"{options}, {number.name} after {1000 * moment:.1f} ms: status {status}, {error.decode()}"
             assert not early, what
+            assert b"Traceback" not in error, what
             assert number != signal.SIGKILL or status == -number, what
             assert number == signal.SIGKILL or status in (-number, 128 + number), what
             after = host.look()

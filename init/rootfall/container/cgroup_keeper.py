@@ -111,7 +111,9 @@ def _clear_one(directory: str) -> bool:
             if time.monotonic() > until:
                 return False
             if not _kill(directory, until):
-                poll.poll(pause)  # nobody is listed, and there is no event to wait for: the last one is still on its way out
+                poll.poll(
+                    pause
+                )  # nobody is listed, and there is no event to wait for: the last one is still on its way out
                 pause *= 2
 
 
