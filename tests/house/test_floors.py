@@ -16,9 +16,10 @@ FLOORS = (
     "main",
     "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
-    "container.cgroups container.failure container.mounts container.namespaces container.process",
+    "container.cgroups container.failure container.id_maps container.mounts container.namespaces container.privileges "
+    "container.process container.program container.reaper container.refusal container.terminal container.wait",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
-    "linux.standins linux.tty linux.udev linux.mount_api linux.namespaces password "
+    "linux.standins linux.tty linux.udev linux.capabilities linux.mount_api linux.namespaces password "
     "container container.model container.plan container.options",
     "model errors record",
 )
