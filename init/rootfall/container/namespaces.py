@@ -26,11 +26,12 @@ def start(container: Container, group: "Cgroup | None") -> First:
     for name in container.namespaces:
         flags |= 0 if name in _LATER else namespaces.FLAGS[name]
     try:
-        return clone(flags, group.descriptor if group is not None else -1)
+        first = clone(flags, group.descriptor if group is not None else -1)
     except OSError as error:
         from rootfall.container import refusal
 
         raise refusal.explain(container.namespaces, error) from error
+    return first._replace(stop=signals.SIGSTOP) if container.process.as_pid1 else first
 
 
 def clone(flags: int, cgroup: int) -> First:

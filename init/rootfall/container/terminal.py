@@ -62,9 +62,15 @@ def give(line: Line, inside: bool, uid: int) -> int:
         os.fchown(slave, uid, -1)  # so that its user can open it by name
     except OSError:
         pass  # an id that is not mapped: descriptors 0 to 2 are open all the same
+    tty.copy_size(_callers(), slave)  # before anybody can ask for it
     line.send(master, slave)
     os.close(master)
     return slave
+
+
+def _callers() -> int:
+    """That of descriptors 0 to 2 which is the caller's terminal, or -1."""
+    return next((fd for fd in range(3) if os.isatty(fd)), -1)
 
 
 def open_pty(path: str, devpts: bool) -> tuple[int, int]:
@@ -81,8 +87,7 @@ def relay(first: First, line: Line, held: int) -> int:
     """In the launcher: relay between the caller's terminal and the pty until the container ends; returns its exit status."""
     line.container.close()
     master, slave = line.receive(2)
-    caller = tty.Raw(next((fd for fd in range(3) if os.isatty(fd)), -1))
-    tty.copy_size(caller.fd, master)
+    caller = tty.Raw(_callers())
     try:
         caller.enter()
         status = _until_ended(first, master, held, caller)

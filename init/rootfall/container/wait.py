@@ -19,11 +19,12 @@ _SIGINFO = 128  # bytes of struct signalfd_siginfo, which begins with the signal
 
 
 class First(NamedTuple):
-    """The first process of a container: its pid, a pidfd or -1, and whether it was born in its cgroup."""
+    """The first process of a container: its pid, a pidfd or -1, whether it was born in its cgroup, and how it is stopped."""
 
     pid: int
     pidfd: int
     in_cgroup: bool = False
+    stop: int = signals.SIGTSTP  # the reaper knows what is meant; an init would not even be stopped by it
 
 
 def hold_signals() -> int:
@@ -82,7 +83,7 @@ def stop_together(first: First) -> None:
 
     Where nobody could (an orphaned process group) the kernel does not stop us, and the container goes on at once.
     """
-    signals.send(first.pid, first.pidfd, signals.SIGTSTP)
+    signals.send(first.pid, first.pidfd, first.stop)
     os.kill(os.getpid(), signals.SIGTSTP)
     signals.unblock((signals.SIGTSTP,))  # here we stop
     signals.block((signals.SIGTSTP,))
