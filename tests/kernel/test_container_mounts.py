@@ -33,9 +33,9 @@ def as_root(tmp_path: Path, in_namespace: Callable[..., None]) -> Iterator[World
         yield made
 
 
-def options(world: World, *mounts: Mount, path: str, **more: object) -> set[str]:
+def options(world: World, *mounts: Mount, path: str, before: Callable[[], None] | None = None) -> set[str]:
     """The options, of the mount and of its file system, that a mount point has inside."""
-    done = run(world, "cat /proc/self/mountinfo", mounts=(*MOUNTS, *mounts), **more)
+    done = run(world, "cat /proc/self/mountinfo", before, mounts=(*MOUNTS, *mounts))
     assert done.status == 0, done.err
     fields = next(line.split() for line in done.out.splitlines() if line.split()[4] == path)
     return {*fields[5].split(","), *fields[-1].split(",")}
@@ -165,7 +165,10 @@ def test_without_a_network_namespace_sysfs_is_the_hosts_and_read_only(world: Wor
 
 def test_mqueue_and_the_view_of_cgroups(world: World) -> None:
     mounts = (*MOUNTS, Mount("/sys/fs/cgroup", "cgroup"), Mount("/dev/mqueue", "mqueue"))
-    command = "grep -c 'mqueue /dev/mqueue' /proc/mounts; for d in $(grep -o '/sys/fs/cgroup[^ ]*' /proc/mounts); do mkdir $d/x; done"
+    command = """
+    grep -c 'mqueue /dev/mqueue' /proc/mounts
+    for each in $(grep -o '/sys/fs/cgroup[^ ]*' /proc/mounts); do mkdir $each/x; done
+    """
     done = run(world, command, mounts=mounts)
     assert done.out == "1\n"
     refused = done.err.splitlines()
@@ -398,7 +401,9 @@ def test_an_older_kernel_or_a_filter_of_system_calls_changes_nothing(
     (world.root / "var/run").symlink_to("/run")
     container.give(world.root, world.uid)
     bound = Mount("/var/run/host", "bind", str(world.host), ("rro",))
-    command = "cat /run/host/passwd; touch /run/host/x; ls -l /dev/null /dev/pts/ptmx | head -c 2; grep -c '' /proc/self/mountinfo"
+    command = """
+    cat /run/host/passwd; touch /run/host/x; ls -l /dev/null | head -c 2; grep -c '' /proc/self/mountinfo
+    """
     now = run(world, command, mounts=(*MOUNTS, bound))
     then = run(world, command, lambda: without(old, errno), mounts=(*MOUNTS, bound))
     assert now.status == 0
