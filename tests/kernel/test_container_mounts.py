@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rootfall.container import dev
 from rootfall.container.model import Mount, Root
+from rootfall.errors import MountError
 from rootfall.linux import libc
 from tests.kernel import container, namespace
 from tests.kernel.container import MOUNTS, NOBODY, PROC, World, own_mounts, run, unchanged, without
@@ -211,6 +213,34 @@ def test_a_node_of_the_hosts_that_is_another_one_is_not_bound(as_root: World) ->
 
 
 @pytest.mark.parametrize("old", [(), container.NEW_MOUNT_API], ids=["new", "5.1"])
+def test_the_console_is_the_pty_that_a_descriptor_is_open_on(
+    in_namespace: Callable[..., None], tmp_path: Path, old: tuple[int, ...]
+) -> None:
+    def test() -> None:
+        if old:
+            without(old)
+        (tmp_path / "dev").mkdir()
+        root = os.open(namespace.tmpfs(tmp_path), os.O_PATH)
+        os.mkdir(tmp_path / "dev")
+        _, slave = os.openpty()
+        dev.bind_console(root, slave)
+        assert os.stat(tmp_path / "dev/console").st_rdev == os.fstat(slave).st_rdev
+        fd = os.open(tmp_path / "dev/console", os.O_RDWR | os.O_NOCTTY)
+        assert os.isatty(fd)
+        null = os.open("/dev/null", os.O_RDWR)
+        with pytest.raises(MountError, match="use the terminal as"):
+            dev.bind_console(root, null)
+
+    in_namespace(test)
+
+
+def test_what_is_to_be_bound_and_is_not_there_is_named(world: World) -> None:
+    done = run(world, "true", mounts=(Mount("/a", "bind", str(world.host / "gone")),))
+    gone = f"rootfall: cannot find what is to be bound, {world.host}/gone: No such file or directory (errno 2)\n"
+    assert (done.status, done.err) == (125, gone)
+
+
+@pytest.mark.parametrize("old", [(), container.NEW_MOUNT_API], ids=["new", "5.1"])
 def test_what_is_written_to_a_volatile_root_is_thrown_away(world: World, old: tuple[int, ...]) -> None:
     root = Root(str(world.root), overlay="volatile")
     world.root.chmod(0o751)
@@ -281,7 +311,7 @@ def test_the_upper_layer_cannot_be_an_overlay_and_the_error_says_so(as_root: Wor
     overlay = f"{upper}/merged/up:{upper}/merged/work"
     done = run(as_root, "true", before, root=Root(str(as_root.root), overlay=overlay))
     assert done.status == 125
-    assert "not every file system can hold an upper layer" in done.err
+    assert "not every file system can hold an upper layer (overlay itself" in done.err
 
 
 @pytest.mark.parametrize("old", [(), container.NEW_MOUNT_API], ids=["new", "5.1"])
