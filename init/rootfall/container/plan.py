@@ -62,6 +62,7 @@ class PrepareRoot(NamedTuple):
     """The root as a mount of its own: bound onto itself, or an overlay over it."""
 
     root: Root
+    propagation: str = "private"
 
     def __str__(self) -> str:
         """For people."""
@@ -171,7 +172,11 @@ def make_plan(container: Container) -> Plan:
     outside.append(Clone(container.namespaces))
     if "user" in container.namespaces:
         outside.append(MapIds(container.uid_mappings, container.gid_mappings))
-    inside: list[Inside] = [Isolate(), PrepareRoot(container.root), *map(MakeMount, container.mounts)]
+    inside: list[Inside] = [
+        Isolate(),
+        PrepareRoot(container.root, container.rootfs_propagation),
+        *map(MakeMount, container.mounts),
+    ]
     if container.masked_paths or container.readonly_paths:
         inside.append(HidePaths(container.masked_paths, container.readonly_paths))
     if container.hostname:
