@@ -32,14 +32,18 @@ PURE = (
     "container.seccomp"
 ).split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
-# `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own.
+# `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own, and so is
+# `rootfall container`.
 ALLOWED = {
     "init": {"rootfall"},
     "hooks": {"rootfall", "rootfall_hooks"},
     "build": {"rootfall", "rootfall_hooks", "rootfall_build", "rootfall_qemu"},
     "qemu": {"rootfall", "rootfall_qemu"},
 }
-OF_ROOTFALL = {"build": {*PURE, "plan", "mounts", "modules", "switch_root_command"}, "qemu": {"errors"}}
+OF_ROOTFALL = {
+    "build": {*PURE, "plan", "mounts", "modules", "switch_root_command", "container.command", "container.config"},
+    "qemu": {"errors"},
+}
 
 EVERY = {name: path for root in ROOTS for name, path in sources(root).items()}
 PID1 = sources("init")
