@@ -148,7 +148,7 @@ plan: true
 """
     found = mistakes(text)
     wanted = [
-        '2:29: root.overlay: must be two directories of one file system, UPPER:WORK, not "volatil"',
+        '2:29: root.overlay: must be two directories of one file system, UPPER:WORK; or volatile, not "volatil"',
         '4:9: process.args: must be a list such as [/bin/sh, -c, id], not "sh"; write [sh]',
         "5:9: process.user: must be UID or UID:GID",
         "6:10: process.umask: must be an octal number",
