@@ -90,8 +90,10 @@ def _bind(node: int, dev: int, name: str) -> None:
 def _below(dev: int, name: str, fstype: str, words: tuple[str, ...]) -> None:
     os.mkdir(name, 0o755, dir_fd=dev)
     target = in_root.open_place(dev, name)
-    os.close(mounts.attach_new(target, fstype, fstype, words, lambda: in_root.open_place(dev, name)))
-    os.close(target)
+    try:
+        os.close(mounts.attach_new(target, fstype, fstype, words, lambda: in_root.open_place(dev, name)))
+    finally:
+        os.close(target)
 
 
 def _devpts(dev: int) -> None:

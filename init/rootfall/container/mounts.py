@@ -101,7 +101,9 @@ def _hint(error: OSError, mount: Mount) -> str:
     if error.errno == _ELOOP:
         return "too many symbolic links on the way, or one of /proc's own: none of those is followed"
     if error.errno == _EPERM and mount.type == "proc":
-        return "a user namespace may mount proc with a PID namespace of its own, and where nothing of the host's /proc is covered"
+        return (
+            "a user namespace may mount proc with a PID namespace of its own, and nothing of the host's /proc covered"
+        )
     if error.errno == _EPERM and mount.type == "mqueue":
         return "a user namespace may mount mqueue with an IPC namespace of its own"
     if error.errno == _EINVAL and mount.type == "bind":
@@ -202,8 +204,11 @@ def _add(tree: int, options: attributes.Options) -> bool:
 def place(root: int, mount: Mount, kind: str) -> int:
     """Open the place of a mount below the root, made if it is missing. Raises OSError, MountError with the remedy."""
     strict = mount.type in _DIRECTORIES_ONLY
+    path = (
+        os.path.normpath(mount.destination) if strict else mount.destination
+    )  # "/proc/" would be looked up as "/proc/."
     try:
-        target = in_root.make_place(root, mount.destination, kind, follow=not strict)
+        target = in_root.make_place(root, path, kind, follow=not strict)
     except OSError as error:
         if error.errno not in (_EROFS, _EACCES, _EPERM):
             raise
