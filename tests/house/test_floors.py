@@ -14,13 +14,18 @@ from tests.house.imports import ROOTS, imports, sources
 FLOORS = (
     "__main__",
     "main",
-    "plan steps emergency findings report shell stops prove switch_root_command",
-    "devices near_miss block_links dps hardware modules mounts new_root switch_root systemd console timeline",
+    "plan steps emergency findings report shell stops prove switch_root_command  container.pivot_command",
+    "devices near_miss block_links dps hardware modules mounts new_root switch_root systemd console timeline  "
+    "container.observe",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
-    "linux.standins linux.tty linux.udev password",
+    "linux.standins linux.statx linux.tty linux.udev password  "
+    "container container.diagnose container.facts container.mount_checks",
     "model errors record",
 )
-PURE = "cmdline config check schema yaml_tree device_ref modalias ready model errors record".split()
+PURE = (
+    "cmdline config check schema yaml_tree device_ref modalias ready model errors record "
+    "container container.diagnose container.facts container.mount_checks"
+).split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
 # `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own.
 ALLOWED = {

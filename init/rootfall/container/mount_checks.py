@@ -244,6 +244,8 @@ def _old_outside(facts: Facts) -> Diagnosis | None:
 
 
 def _new_outside(facts: Facts) -> Diagnosis | None:
+    if facts.new.mount not in facts.mounts:
+        return None  # of that, more is said above
     below = facts.below(facts.new.mount, facts.root.mount)
     if below:
         return None
