@@ -14,22 +14,23 @@ from tests.house.imports import ROOTS, imports, sources
 FLOORS = (
     "__main__",
     "main",
-    "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch",
+    "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch "
+    "container.pivot_command",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
     "container.cgroups container.config container.failure container.namespaces container.process container.profile "
     "container.subordinate "
     "container.attributes container.cgroup_view container.dev container.enter container.hide container.in_root "
-    "container.mount_walk container.mounts container.overlay container.ramfs",
+    "container.mount_walk container.mounts container.observe container.overlay container.ramfs",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
-    "linux.standins linux.seccomp linux.tty linux.udev linux.mount_api linux.namespaces password "
+    "linux.standins linux.seccomp linux.tty linux.udev linux.mount_api linux.namespaces linux.statx password "
     "container container.model container.plan container.defaults container.forms container.option_table container.options "
-    "container.seccomp",
+    "container.seccomp container.diagnose container.facts container.mount_checks",
     "model errors record",
 )
 PURE = (
     "cmdline config check schema yaml_tree device_ref modalias ready model errors record "
-    "container.model container.plan container.defaults container.forms container.option_table container.options "
-    "container.seccomp"
+    "container container.model container.plan container.defaults container.forms container.option_table container.options "
+    "container.seccomp container.diagnose container.facts container.mount_checks"
 ).split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
 # `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own, and so is

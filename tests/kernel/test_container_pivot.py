@@ -356,6 +356,10 @@ WAYS: list[tuple[Callable[[], Names], str, str, list[str]]] = [
 ]
 
 
+# What only statmount(2) shows: it came with Linux 6.8.
+HIDDEN = (root_parent_shared, root_abroad, new_let_go, old_let_go, outside)
+
+
 @pytest.mark.parametrize(("way", "code", "cause", "words"), WAYS, ids=[way.__name__ for way, *_ in WAYS])
 def test_a_failure_is_explained_before_and_after_and_changes_nothing(
     way: Callable[[], Names], code: str, cause: str, words: list[str], in_namespace: Run, tmp_path: Path
@@ -368,6 +372,9 @@ def test_a_failure_is_explained_before_and_after_and_changes_nothing(
     def test() -> None:
         stage(tmp_path)
         names = way()
+        if way in HIDDEN and observe.release() < (6, 8):
+            assert "; perhaps " in tell(pivot_command.pivot, *names).err
+            return
         before = mountinfo() if way is not root_abroad else ""
         found = diagnose(observe.read(*names))
         explained = tell(pivot_command.explain, *names)
@@ -506,6 +513,7 @@ def test_the_mount_namespace_of_the_machine_is_known() -> None:
     assert observe.initial_namespace()
 
 
+@pytest.mark.skipif(observe.release() < (6, 8), reason="without /proc it takes statmount(2), which came with Linux 6.8")
 def test_without_proc_the_cause_is_still_found(in_namespace: Run, tmp_path: Path) -> None:
     def test() -> None:
         stage(tmp_path)
@@ -524,7 +532,7 @@ def test_without_proc_the_cause_is_still_found(in_namespace: Run, tmp_path: Path
         (["sh", "-c", "pwd; exit 7"], 7 << 8, "/\n"),
         (["/bin/sh", "-c", "kill -9 $$"], 9, ""),
         (["no-such-command"], 127 << 8, "rootfall: the root was changed, but no-such-command cannot be executed: "),
-        (["/etc/passwd"], 126 << 8, "rootfall: the root was changed, but /etc/passwd cannot be executed: Permission"),
+        (["/usr"], 126 << 8, "rootfall: the root was changed, but /usr cannot be executed: Permission"),
     ],
 )
 def test_a_command_is_executed_in_the_new_root_and_its_status_is_ours(
