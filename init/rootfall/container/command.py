@@ -101,11 +101,15 @@ def made(line: "Line") -> "Container":
 
 def who() -> "Caller":
     """Who runs this, as `defaults` wants to know it."""
-    from rootfall.container import defaults, subordinate
+    from rootfall.container import defaults
 
-    return defaults.Caller(
-        os.geteuid(), os.getegid(), os.getpid(), os.environ, lambda kind: subordinate.ranges(kind, os.geteuid())
-    )
+    return defaults.Caller(os.geteuid(), os.getegid(), os.getpid(), os.environ, _subordinate)
+
+
+def _subordinate(kind: str) -> tuple[tuple[int, int], ...]:
+    from rootfall.container import subordinate  # only for `auto`
+
+    return subordinate.ranges(kind, os.geteuid())
 
 
 def check(words: list[str]) -> int:

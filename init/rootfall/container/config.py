@@ -104,6 +104,14 @@ def table() -> "Table":
     return Table({path: Section(text) for path, text in _SECTIONS.items()}, tuple(keys))
 
 
+def json_schema() -> "dict[str, Any]":
+    """The keys as a JSON Schema (draft 2020-12), for editors: what the checker accepts fits it; the checker is stricter."""
+    from rootfall.schema import table_schema
+
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "rootfall container"}
+    return {**head, **table_schema(table()), "required": ["version"]}
+
+
 _EXAMPLES = {
     "process.env": "[LANG=C.UTF-8]",
     "process.additional_gids": "[27]",
@@ -115,6 +123,15 @@ _EXAMPLES = {
     "masked_paths": "[/proc/cpuinfo]",
     "unmasked_paths": "[/proc/sys]",
     "resources.io_max": '["8:0,wbps=1M"]',
+}
+
+
+# Where the words of the first option with this key are about a flag.
+_HELP = {
+    "root.overlay": "Where changes go, UPPER:WORK, and ROOT stays as it is; volatile throws them away.",
+    "process.env": "Variables, besides the four that there are.",
+    "process.additional_gids": "More groups.",
+    "process.seccomp": "Refuse dangerous system calls, or do not.",
 }
 
 

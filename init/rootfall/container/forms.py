@@ -254,6 +254,15 @@ def overlay(text: str) -> str:
     return words(text)
 
 
+def _destination(text: str) -> str:
+    try:
+        return place(text)
+    except WrongError:
+        raise
+    except ValueError:
+        raise WrongError(f'{text!r} is no destination: an absolute path in the new root, without ".."') from None
+
+
 def bind(text: str) -> Mount:
     """SOURCE[:DESTINATION[:OPTIONS]]."""
     parts = text.split(":")
@@ -282,11 +291,9 @@ def _more(mount: Mount, option: str) -> Mount:
 
 def bound(source: str, destination: str, options: tuple[str, ...]) -> Mount:
     """A bind mount of a file or a tree."""
-    if not destination.startswith("/"):
-        raise WrongError(f"{destination} is no absolute path in the new root: say SOURCE:/DESTINATION")
     if wrong := [each for each in options if each not in _BIND]:
         raise WrongError(f"{wrong[0]!r} is no option of a bind; there are {', '.join(_BIND)}")
-    return Mount(place(destination), "bind", words(source), options)
+    return Mount(_destination(destination), "bind", words(source), options)
 
 
 def tmpfs(text: str) -> Mount:
@@ -300,12 +307,12 @@ def fresh_tmpfs(destination: str, options: tuple[str, ...]) -> Mount:
     for each in options:
         key, equals, value = each.partition("=")
         if key not in (_TMPFS_VALUES if equals else _TMPFS):
-            raise ValueError(
+            raise WrongError(
                 f"{each!r} is no option of a tmpfs; there are {', '.join(_TMPFS)}, {'=, '.join(_TMPFS_VALUES)}="
             )
         if key == "size" and not (value.endswith("%") and value[:-1].isdecimal()):
             size(value)
-    return Mount(place(destination), "tmpfs", "tmpfs", options)
+    return Mount(_destination(destination), "tmpfs", "tmpfs", options)
 
 
 def api_mount(destination: str, kind: str, options: tuple[str, ...]) -> Mount:
@@ -314,7 +321,7 @@ def api_mount(destination: str, kind: str, options: tuple[str, ...]) -> Mount:
     for each in options:
         if each not in _TMPFS and each.partition("=")[0] not in own and (kind, each) != ("dev", "mqueue"):
             raise WrongError(f"{each!r} is no option of {kind}; there are {', '.join(_TMPFS)}")
-    return Mount(place(destination), kind, kind, options)
+    return Mount(_destination(destination), kind, kind, options)
 
 
 def choice(*choices: str) -> Form:
@@ -354,7 +361,7 @@ UNMASKED = Form(
     "PATH|ALL", 'an absolute path in the new root, without "..", or ALL', lambda t: t if t == "ALL" else place(t)
 )
 PROPAGATION = choice("private", "slave", "shared", "unbindable")
-OVERLAY = Form("UPPER:WORK", "two directories of one file system, UPPER:WORK", overlay)
+OVERLAY = Form("UPPER:WORK", "two directories of one file system, UPPER:WORK; or volatile", overlay)
 BIND = Form("SRC[:DEST[:OPTS]]", "SOURCE[:DESTINATION[:OPTION,…]], the destination absolute", bind)
 RO_BIND = BIND._replace(read=read_only_bind)
 RRO_BIND = BIND._replace(read=recursive_bind)

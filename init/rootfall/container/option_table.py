@@ -26,56 +26,56 @@ usage: rootfall container run [OPTIONS] ROOT [--] COMMAND [ARGUMENT…]
 GROUPS: tuple[tuple[str, tuple[Row, ...]], ...] = (
     ("The run", (
         ("--config", _FILE, "config", "Read FILE (YAML) first; what is said here wins."),
-        ("--plan", forms.FLAG, "plan", "Print what would be done, in its order, and do nothing."),
+        ("--plan", forms.FLAG, "plan", "Print what would be done, and do nothing."),
         ("--name --id", forms.NAME, "id", "The container's name, also of its cgroup."),
         ("--help -h", forms.FLAG, "help", "Print this."),
     )),
     ("The root", (
         ("--read-only", forms.FLAG, "root.readonly", "Make / read-only."),
-        ("--volatile", forms.VOLATILE, "root.overlay", "Throw away what is written to / (an overlay on a tmpfs)."),
-        ("--overlay", forms.OVERLAY, "root.overlay", "Keep what is written to / in UPPER, leave ROOT as it is."),
-        ("--put-old", _NEW_DIRECTORY, "root.put_old", "Put the old root there for a moment, as pivot_root(8) does."),
+        ("--volatile", forms.VOLATILE, "root.overlay", "Throw away what is written to /."),
+        ("--overlay", forms.OVERLAY, "root.overlay", "Keep what is written to / in UPPER, not in ROOT."),
+        ("--put-old", _NEW_DIRECTORY, "root.put_old", "Put the old root on DIR while the root is switched."),
         ("--propagation", forms.PROPAGATION, "root.propagation", "How mounts below / propagate; private by default."),
     )),
     ("Mounts, in the order given", (
-        ("--bind --volume -v", forms.BIND, "mounts+", "Show a file or a tree of the host's; OPTS such as ro,noexec."),
-        ("--ro-bind", forms.RO_BIND, "mounts+", "The same, read-only; what is mounted below it is not."),
-        ("--rro-bind", forms.RRO_BIND, "mounts+", "The same, read-only with all that is mounted below it."),
-        ("--tmpfs", forms.TMPFS, "mounts+", "An empty file system in memory; OPTS such as size=64M."),
+        ("--bind --volume -v", forms.BIND, "mounts+", "Show a file or tree of the host's; OPTS as ro,noexec."),
+        ("--ro-bind", forms.RO_BIND, "mounts+", "Read-only; what is mounted below it is not."),
+        ("--rro-bind", forms.RRO_BIND, "mounts+", "Read-only, with all that is mounted below it."),
+        ("--tmpfs", forms.TMPFS, "mounts+", "An empty one in memory; OPTS as size=64M."),
         ("--proc", forms.FLAG, "default_mounts.proc", "Mount /proc; done by default."),
-        ("--sysfs", forms.FLAG, "default_mounts.sysfs", "Mount /sys read-only; done with a network of its own."),
+        ("--sysfs", forms.FLAG, "default_mounts.sysfs", "Mount /sys, read-only; done unless --network host."),
         ("--dev", forms.FLAG, "default_mounts.dev", "Make a minimal /dev; done by default."),
-        ("--mqueue", forms.FLAG, "default_mounts.mqueue", "Mount /dev/mqueue; done with a /dev of its own."),
-        ("--mask", forms.PLACE, "masked_paths+", "Hide a file or directory, besides those of OCI's defaults."),
-        ("--unmask", forms.UNMASKED, "unmasked_paths+", "Show one of those, or make it writable again."),
+        ("--mqueue", forms.FLAG, "default_mounts.mqueue", "Mount /dev/mqueue; done by default."),
+        ("--mask", forms.PLACE, "masked_paths+", "Hide one more file or directory of the root's."),
+        ("--unmask", forms.UNMASKED, "unmasked_paths+", "Show one that is hidden, or let it be written."),
     )),
     ("Users and namespaces", (
-        ("--user -u", forms.USER, "process.user", "Run as UID and GID; 0:0 by default; UID alone is UID:UID."),
+        ("--user -u", forms.USER, "process.user", "Run as these; 0:0 by default; UID alone: UID:UID."),
         ("--groups", forms.GROUP, "process.additional_gids+", "One more group; may be repeated."),
         ("--userns", forms.FLAG, "namespaces.user", "Make a user namespace; done unless root asks."),
-        ("--map-users", forms.MAPPING, "uid_mappings+", "COUNT ids from IN on are OUT… outside; auto: /etc/subuid."),
-        ("--map-groups", forms.MAPPING, "gid_mappings+", "The same for groups, by /etc/subgid."),
-        ("--network", forms.NETWORK, "network", "none, with lo alone (the default), or the host's."),
+        ("--map-users", forms.MAPPING, "uid_mappings+", "COUNT ids from IN on are OUT… outside; or auto."),
+        ("--map-groups", forms.MAPPING, "gid_mappings+", "The same for groups."),
+        ("--network", forms.NETWORK, "network", "none: lo alone, the default; or the host's."),
         ("--share", forms.SHARE, "", "Do not make these namespaces; leave the host's."),
-        ("--unshare", forms.UNSHARE, "", "Make these: all but user and time are made anyway."),
+        ("--unshare", forms.UNSHARE, "", "Make these; all but user and time are anyway."),
         ("--hostname", forms.HOSTNAME, "hostname", "The host name inside."),
         ("--time-offset", forms.OFFSET, "", "Set a clock ahead or back, in a time namespace."),
     )),
     ("The process", (
-        ("--env --setenv -e", forms.VARIABLE, "process.env+", "Set a variable, or pass one on; else it gets four."),
+        ("--env --setenv -e", forms.VARIABLE, "process.env+", "Set a variable, or pass the caller's on."),
         ("--cwd --workdir -w", forms.INSIDE, "process.cwd", "The working directory; / by default."),
         ("--umask", forms.UMASK, "process.umask", "The file mode creation mask; 022 by default."),
         ("--tty -t", forms.FLAG, "process.terminal", "Give it a terminal of its own (a pty)."),
         ("--as-pid1", forms.FLAG, "process.as_pid1", "Run it as PID 1, without a reaper: for an init."),
-        ("--init", forms.INVERTED, "process.as_pid1", "Run it as PID 2 below a small reaper: the default."),
+        ("--init", forms.INVERTED, "process.as_pid1", "Run it as PID 2 below a reaper: the default."),
         ("--cap-add", forms.CAPABILITY, "process.capabilities+", "Keep a capability; none is kept by default."),
         ("--cap-drop", forms.CAPABILITY, "process.drop_capabilities+", "Of those added, keep this one not."),
         ("--no-new-privs", forms.FLAG, "process.no_new_privileges", "Nothing it executes gains any; the default."),
         ("--seccomp", forms.SECCOMP, "process.seccomp", "Refuse dangerous system calls; done by default."),
-        ("--seccomp-fd", forms.DESCRIPTOR, "process.seccomp", "A BPF program (struct sock_filter[]) to do it by."),
-        ("--rlimit --ulimit", forms.RLIMIT, "process.rlimits+", "A limit of setrlimit(2), such as NOFILE=1024:4096."),
+        ("--seccomp-fd", forms.DESCRIPTOR, "process.seccomp", "The same by a BPF program (struct sock_filter[])."),
+        ("--rlimit --ulimit", forms.RLIMIT, "process.rlimits+", "A limit of setrlimit(2), as NOFILE=1024:4096."),
         ("--oom-score-adj", forms.OOM, "process.oom_score_adj", "How soon it is killed when memory is short."),
-        ("--preserve-fds", forms.FEW, "process.preserve_fds", "Leave it descriptors 3 to 2+N; all others are closed."),
+        ("--preserve-fds", forms.FEW, "process.preserve_fds", "Leave it descriptors 3 to 2+N; others are closed."),
     )),
     ("Limits, by a cgroup of its own", (
         ("--memory -m", forms.SIZE, "resources.memory_max", "Memory."),
@@ -83,10 +83,10 @@ GROUPS: tuple[tuple[str, tuple[Row, ...]], ...] = (
         ("--memory-swap-max", forms.SIZE, "resources.memory_swap_max", "Swap alone, as the kernel counts."),
         ("--pids-limit", forms.COUNT, "resources.pids_max", "Processes and threads."),
         ("--cpus", forms.CPUS, "resources.cpus", "Time of so many processors."),
-        ("--cpu-weight", forms.WEIGHT, "resources.cpu_weight", "Its share when others want to run; 100 is usual."),
+        ("--cpu-weight", forms.WEIGHT, "resources.cpu_weight", "Its share when others run, too; 100 is usual."),
         ("--cpuset --cpuset-cpus", forms.CPU_LIST, "resources.cpuset_cpus", "The processors that it may run on."),
         ("--cpuset-mems", forms.CPU_LIST, "resources.cpuset_mems", "The memory nodes that it may use."),
-        ("--io-max", forms.IO_MAX, "resources.io_max+", "Bytes and operations a second of a block device."),
+        ("--io-max", forms.IO_MAX, "resources.io_max+", "Bytes and operations a second of a disk."),
         ("--cgroup-parent", _CGROUP, "resources.parent", "The cgroup to make it in."),
     )),
 )  # fmt: skip
@@ -120,11 +120,11 @@ def usage() -> str:
             first, *more = names.split()
             shown = ", ".join([*(each for each in more if len(each) == 2), first])
             shown += f" {form.metavar}" if form.metavar else ""
-            text += f"  {shown:<27} {words}\n" if len(shown) < 28 else f"  {shown}\n{'':30}{words}\n"
+            text += f"  {shown:<24} {words}\n" if len(shown) < 25 else f"  {shown}\n{'':27}{words}\n"
     return (
-        f"{text}\nA flag can be undone: --no-dev, or --dev=no. ROOT is a directory. The exit status is\n"
-        "the command's, 128 + n for signal n, 127 if it is not there, 126 if it cannot be\n"
-        "executed, 125 if rootfall fails. docs/container.md says more.\n"
+        f"{text}\nA flag can be undone: --no-dev, or --dev=no. ROOT is a directory. The exit\n"
+        "status is the command's; 128 + n for signal n; 127 if it is not there, 126 if it\n"
+        "cannot be executed, 125 if rootfall fails. More: docs/container-run.md.\n"
     )
 
 
