@@ -16,7 +16,8 @@ FLOORS = (
     "main",
     "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
-    "container.cgroups container.cgroup_files container.cgroup_keeper container.cgroup_v1 container.cgroup_v2 container.failure container.mounts container.namespaces container.process",
+    "container.cgroups container.cgroup_files container.cgroup_keeper container.cgroup_v1 container.cgroup_v2 "
+    "container.failure container.mounts container.namespaces container.process",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
     "linux.standins linux.tty linux.udev linux.mount_api linux.namespaces password "
     "container container.model container.plan container.options",

@@ -38,7 +38,9 @@ def directories(
 def _parent(hierarchy: Hierarchy, parent: str) -> str:
     path = f"{hierarchy.mount}/{parent.strip('/')}".rstrip("/") if parent else hierarchy.own
     if ".." in parent.split("/") or not os.path.isdir(path):
-        raise ContainerError("make a cgroup below", path, errno=2, hint=f"mkdir {path}, or name another --cgroup-parent")
+        raise ContainerError(
+            "make a cgroup below", path, errno=2, hint=f"mkdir {path}, or name another --cgroup-parent"
+        )
     if not os.access(path, os.W_OK):
         raise ContainerError(
             "make a cgroup below",
@@ -71,7 +73,10 @@ def _memory(r: Resources) -> tuple[tuple[str, str], ...]:
         return (("memory.limit_in_bytes", str(r.memory_max)),)
     if r.memory_max is None:
         raise ContainerError(
-            "limit", "swap alone", seen="cgroups of version 1, which limit memory and swap together", hint="limit memory too"
+            "limit",
+            "swap alone",
+            seen="cgroups of version 1, which limit memory and swap together",
+            hint="limit memory too",
         )
     both = NO_LIMIT if NO_LIMIT in (r.memory_max, r.memory_swap_max) else r.memory_max + r.memory_swap_max
     return (("memory.limit_in_bytes", str(r.memory_max)), ("memory.memsw.limit_in_bytes", str(both)))
@@ -90,7 +95,7 @@ def _cpu(r: Resources) -> tuple[tuple[str, str], ...]:
 
 def _inherited(parent: str, what: str) -> str:
     """A new cpuset of version 1 is empty, and no process can be put into it: what the parent has, then."""
-    return (text(f"{parent}/cpuset.{what}").strip() or text(f"{parent}/cpuset.effective_{what}").strip())
+    return text(f"{parent}/cpuset.{what}").strip() or text(f"{parent}/cpuset.effective_{what}").strip()
 
 
 def _throttle(line: str) -> tuple[tuple[str, str], ...]:
@@ -98,7 +103,9 @@ def _throttle(line: str) -> tuple[tuple[str, str], ...]:
     found = []
     for name, _, value in (pair.partition("=") for pair in pairs):
         if name not in _THROTTLE or not (value.isdecimal() or value == "max"):
-            raise ContainerError("limit the input and output with", line, seen=name, hint="rbps= wbps= riops= wiops=, a number or max")
+            raise ContainerError(
+                "limit the input and output with", line, seen=name, hint="rbps= wbps= riops= wiops=, a number or max"
+            )
         if value != "max":
             found.append((f"blkio.throttle.{_THROTTLE[name]}_device", f"{device} {value}"))
     return tuple(found)

@@ -82,7 +82,9 @@ def place(hierarchy: Hierarchy, parent: str) -> Place:
         hierarchy.own,
         errno=0 if os.access(hierarchy.own, os.W_OK) else 13,
         seen="neither it nor what is above it can be written to and has no processes of its own",
-        hint=_DELEGATE if os.geteuid() else "run it in a scope (systemd-run --scope -p Delegate=yes), or name --cgroup-parent",
+        hint=_DELEGATE
+        if os.geteuid()
+        else "run it in a scope (systemd-run --scope -p Delegate=yes), or name --cgroup-parent",
     )
 
 
@@ -92,13 +94,15 @@ def _given(hierarchy: Hierarchy, parent: str) -> str:
     if ".." in parent.split("/"):
         raise ContainerError("make a cgroup below", parent, seen="..", hint="name it from the root of the hierarchy on")
     if not os.path.isdir(path):
-        raise ContainerError("make a cgroup below", path, errno=2, hint=f"mkdir {path}, or name another --cgroup-parent")
+        raise ContainerError(
+            "make a cgroup below", path, errno=2, hint=f"mkdir {path}, or name another --cgroup-parent"
+        )
     if inside := _processes(path):
         raise ContainerError(
             "make a cgroup with limits below",
             path,
             errno=_BUSY,
-            seen=f"{len(inside)} processes in it, the first is {inside[0]}",
+            seen=f"processes in it, {' '.join(inside[:5])}{' …' if inside[5:] else ''}",
             hint="a cgroup has either processes or children with limits: name one without processes as --cgroup-parent",
         )
     return path

@@ -152,7 +152,11 @@ def _met(path: str, resources: Resources) -> list[str]:
         if killed := counted(f"{path}/{file}", "oom_kill"):
             failures = (text(f"{path}/{each}.failcnt") for each in ("memory", "memory.memsw"))  # version 1's
             ours = counted(f"{path}/{file}", "oom") or sum(int(each or 0) for each in failures)
-            what = "the container's memory limit" if ours and resources.memory_max else "a memory limit that is not its own"
+            what = (
+                "the container's memory limit"
+                if ours and resources.memory_max
+                else "a memory limit that is not its own"
+            )
             size = f" of {_size(resources.memory_max)}" if ours and resources.memory_max else ""
             whom = "a process" if killed == 1 else f"{killed} processes"
             found.append(f"{what}{size} was reached: the kernel killed {whom} of it ({file}: oom_kill {killed})")
