@@ -92,6 +92,10 @@ def _sources() -> list[Path]:
     return sorted(path for package in packages for path in package.rglob("*.py"))
 
 
+def _commands(package: Path) -> list[Path]:
+    return sorted(path for path in (package / "container").glob("*.py") if path.stem != "__init__")
+
+
 def _libraries() -> list[Path]:
     """libudev and libblkid as the dynamic linker's directories have them, by their sonames."""
     multiarch = str(sysconfig.get_config_var("MULTIARCH") or "")
@@ -166,7 +170,8 @@ def _run_pyinstaller(work: Path, slim: Path | None) -> None:
     settings = {
         "script": str(package / "__main__.py"),
         "paths": [str(package.parent), str(_package("rootfall_hooks").parent)],
-        "hidden_imports": ["pyudev", "yaml"],
+        # The commands of `rootfall container` are imported by their names.
+        "hidden_imports": ["pyudev", "yaml", *(f"rootfall.container.{path.stem}" for path in _commands(package))],
         "excludes": _EXCLUDES,
         "drop": _DROP,
         "extensions": _EXTENSIONS,

@@ -8,13 +8,9 @@ launcher lets the process go, over the other it hears why the start failed; that
 
 import gc
 import os
-import sys
 
-from rootfall import pivot_root
-from rootfall.container import failure, mounts, namespaces, plan, process
+from rootfall.container import enter, failure, mounts, namespaces, plan, process, profile
 from rootfall.container.model import Container
-from rootfall.errors import SwitchRootError
-from rootfall.linux import mount_api
 from rootfall.linux.kernel import Kernel
 
 TYPE_CHECKING = False
@@ -29,6 +25,7 @@ FAILED = 125  # ours; 126 and 127 are those of a command that cannot be executed
 def run(container: Container) -> int:
     """Start the container and wait for its command; returns its exit status, 128 + n for signal n. Raises RootfallError."""
     what = plan.make_plan(container)
+    program = profile.prepare(container.process)
     group = make_cgroup(what)
     try:
         terminal = process.open_terminal(what.handover.process)
@@ -40,7 +37,7 @@ def run(container: Container) -> int:
             os.close(hear)
             if group is not None:
                 group.forget()
-            first_process(container, what, go, say, terminal)
+            first_process(container, what, go, say, terminal, program)
         os.close(go)
         os.close(say)
         namespaces.map_ids(pid, container)
@@ -71,7 +68,12 @@ def make_cgroup(what: plan.Plan) -> "Cgroup | None":
 
 
 def first_process(
-    container: Container, what: plan.Plan, go: int, say: int, terminal: process.Terminal | None
+    container: Container,
+    what: plan.Plan,
+    go: int,
+    say: int,
+    terminal: process.Terminal | None,
+    program: bytes | None,
 ) -> "NoReturn":
     """The container's PID 1: set the container up, then become the command or its reaper."""
     status = FAILED
@@ -82,7 +84,7 @@ def first_process(
             os._exit(FAILED)
         namespaces.settle(container)
         set_up(what)
-        status = process.hand_over(what.handover.process, say, go, terminal)
+        status = process.hand_over(what.handover.process, say, go, terminal, program)
     except BaseException as error:  # whatever it is: the launcher's own story must not go on in here
         failure.tell(say, error)
     os._exit(status)
@@ -90,48 +92,22 @@ def first_process(
 
 def set_up(what: plan.Plan) -> None:
     """Perform the plan's inner steps, in their order; the last of them is the switch of the root."""
-    kernel, root = Kernel(), -1
+    root = -1
     for step in what.inside:
         match step:
             case plan.Isolate():
                 mounts.isolate()
             case plan.PrepareRoot():
-                root = mounts.prepare_root(step.root)
+                root = mounts.prepare_root(step.root, step.propagation)
             case plan.MakeMount():
                 mounts.make_mount(root, step.mount)
             case plan.HidePaths():
-                mounts.hide(root, step.masked, step.read_only)
+                from rootfall.container import hide
+
+                hide.hide(root, step.masked, step.read_only)
             case plan.Name():
                 namespaces.name(step.hostname)
             case plan.BringUpLoopback():
                 namespaces.bring_up_loopback()
             case plan.PivotRoot():
-                forbid_imports()
-                switch(kernel, root, step)
-
-
-def forbid_imports() -> None:
-    """From here on a module would come from the new root, whose maker need not be our friend: an import is an error."""
-    sys.meta_path.clear()
-    sys.path.clear()
-
-
-def switch(kernel: Kernel, root: int, step: plan.PivotRoot) -> None:
-    """Enter the new root, which `root` is open on, and prove that the old one is out of reach. Raises SwitchRootError."""
-    old = kernel.open_directory("/")
-    try:
-        if step.put_old:
-            kernel.chdir(root)
-            pivot_root.enter_with_put_old(kernel, os.getcwd(), step.put_old)
-        else:
-            pivot_root.enter(kernel, root, old)
-    except OSError as error:
-        raise SwitchRootError("enter", "the new root", errno=error.errno or 0, seen=error.strerror or "") from error
-    kernel.close(old)
-    pivot_root.prove(root)
-    flags = mount_api.MOUNT_ATTR_RDONLY if step.readonly else 0
-    here = os.open("/", os.O_PATH | os.O_CLOEXEC)
-    mount_api.mount_setattr(here, flags)
-    kernel.mount(None, "/", None, mounts.PROPAGATION[step.propagation])
-    os.close(here)
-    os.close(root)
+                enter.switch(Kernel(), root, step)

@@ -62,6 +62,7 @@ class PrepareRoot(NamedTuple):
     """The root as a mount of its own: bound onto itself, or an overlay over it."""
 
     root: Root
+    propagation: str = "private"
 
     def __str__(self) -> str:
         """For people."""
@@ -141,7 +142,10 @@ class Execute(NamedTuple):
         """For people."""
         p = self.process
         keeps = " ".join(p.capabilities) or "no capability"
-        return f"as {p.user.uid}:{p.user.gid} with {keeps}, execute {' '.join(p.args)} as PID {1 if p.as_pid1 else 2}"
+        profile = "" if p.seccomp == "unconfined" else "the default seccomp profile"
+        profile = f"the seccomp program of descriptor {p.seccomp[3:]}" if p.seccomp.startswith("fd:") else profile
+        limits = ", ".join(filter(None, (keeps, profile, "no_new_privs" if p.no_new_privileges else "")))
+        return f"as {p.user.uid}:{p.user.gid} with {limits}, execute {' '.join(p.args)} as PID {1 if p.as_pid1 else 2}"
 
 
 Outside = MakeCgroup | Clone | MapIds
@@ -168,7 +172,11 @@ def make_plan(container: Container) -> Plan:
     outside.append(Clone(container.namespaces))
     if "user" in container.namespaces:
         outside.append(MapIds(container.uid_mappings, container.gid_mappings))
-    inside: list[Inside] = [Isolate(), PrepareRoot(container.root), *map(MakeMount, container.mounts)]
+    inside: list[Inside] = [
+        Isolate(),
+        PrepareRoot(container.root, container.rootfs_propagation),
+        *map(MakeMount, container.mounts),
+    ]
     if container.masked_paths or container.readonly_paths:
         inside.append(HidePaths(container.masked_paths, container.readonly_paths))
     if container.hostname:

@@ -9,7 +9,7 @@ import os
 from rootfall.container import failure
 from rootfall.container.model import Process
 from rootfall.errors import ContainerError
-from rootfall.linux import namespaces, signals
+from rootfall.linux import namespaces, seccomp, signals
 
 _SIGKILL = 9
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
@@ -29,14 +29,14 @@ def die_with_parent() -> None:
     namespaces.prctl(namespaces.PR_SET_PDEATHSIG, _SIGKILL)
 
 
-def hand_over(process: Process, say: int, go: int, terminal: Terminal | None) -> int:
+def hand_over(process: Process, say: int, go: int, terminal: Terminal | None, program: bytes | None) -> int:
     """Become the command, or fork it and reap until it ends; returns the exit status for PID 1. Raises ContainerError."""
     if process.as_pid1:
-        execute(process)
+        execute(process, program)
     pid = os.fork()
     if pid == 0:
         try:
-            execute(process)
+            execute(process, program)
         except ContainerError as error:
             failure.tell(say, error)
             os._exit(error.status)
@@ -47,13 +47,15 @@ def hand_over(process: Process, say: int, go: int, terminal: Terminal | None) ->
             return exit_status(status)
 
 
-def execute(process: Process) -> None:
+def execute(process: Process, program: bytes | None) -> None:
     """Give up privileges and execute the command. Raises ContainerError with status 126 or 127."""
     namespaces.close_on_exec_from(3 + process.preserve_fds)
     namespaces.prctl(namespaces.PR_SET_NO_NEW_PRIVS, 1)
     os.chdir(process.cwd)
     signals.reset()
     environment = dict(each.split("=", 1) for each in process.env)
+    if program is not None:  # last: what is done before need not be allowed by it
+        seccomp.install(program)
     errno = 2
     for path in candidates(process.args[0], environment.get("PATH", "")):
         try:
