@@ -26,7 +26,10 @@ FILE = 4 * MIB
 SCRIPT = "mkdir /run/t && mount -o ro /dev/vdb /run/t && exec sh /run/t/limits.sh > /dev/ttyS0 2>&1"
 # A second processor that is never started: one that a cpuset may name and nobody can have.
 ONE_OF_TWO = "maxcpus=1"
-KILLED = "rootfall: the container's memory limit of 48 MiB was reached: the kernel killed a process of it (memory.events: oom_kill 1)"
+KILLED = (
+    "rootfall: the container's memory limit of 48 MiB was reached: "
+    "the kernel killed a process of it (memory.events: oom_kill 1)"
+)
 STOPPED = "rootfall: the container's limit of 20 processes was reached: fork failed once (pids.events: max 1)"
 
 
