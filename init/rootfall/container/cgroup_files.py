@@ -43,8 +43,8 @@ def hierarchies() -> tuple[Hierarchy, ...]:
             continue
         if own := _below(mount, root, paths.get(names[0], "")):
             version = 2 if kind == "cgroup2" else 1
-            controllers = tuple(text(f"{mount}/cgroup.controllers").split()) if version == 2 else names
-            found[names] = Hierarchy(version, controllers, mount, own)
+            words = tuple(text(f"{mount}/cgroup.controllers").split()) if version == 2 else names
+            found[names] = Hierarchy(version, words, mount, own)
     return tuple(found.values())
 
 

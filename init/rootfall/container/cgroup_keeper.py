@@ -94,7 +94,8 @@ def clear(directories: list[str]) -> bool:
     for each in directories:
         if os.path.exists(f"{each}/pids.max"):
             _try(f"{each}/pids.max", "0")  # nobody forks while the killing goes on
-    return all([_clear_one(each) for each in directories])
+    left = [each for each in directories if not _clear_one(each)]
+    return not left
 
 
 def _clear_one(directory: str) -> bool:

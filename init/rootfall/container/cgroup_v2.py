@@ -102,7 +102,7 @@ def _given(hierarchy: Hierarchy, parent: str) -> str:
             "make a cgroup with limits below",
             path,
             errno=_BUSY,
-            seen=f"{len(inside)} processes in it, the first is {inside[0]}",
+            seen=f"processes in it, {' '.join(inside[:5])}{' …' if inside[5:] else ''}",
             hint="a cgroup has either processes or children with limits: name one without processes as --cgroup-parent",
         )
     return path

@@ -122,10 +122,7 @@ class Process(NamedTuple):
 
 
 class Resources(NamedTuple):
-    """Limits of cgroups(7); None leaves one alone. Bytes, tasks, microseconds; `io_max` lines are those of io.max.
-
-    `parent`: the cgroup that the container's is made in, from the root of the hierarchies on; empty: near the caller's own.
-    """
+    """Limits of cgroups(7); None leaves one alone. Bytes, tasks, microseconds; `io_max` lines are those of io.max."""
 
     memory_max: int | None = None
     memory_swap_max: int | None = None
