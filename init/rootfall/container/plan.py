@@ -23,7 +23,7 @@ class MakeCgroup(NamedTuple):
             for name, value in zip(self.resources._fields, self.resources, strict=True)
             if value not in (None, "", ()) and name != "cpu_period"
         )
-        return f"make the cgroup {self.id} with {limits}"
+        return f"make the cgroup {self.id}{f' with {limits}' if limits else ''}"
 
 
 class Clone(NamedTuple):
@@ -171,7 +171,9 @@ def make_plan(container: Container) -> Plan:
         hint = "a container has a mount namespace of its own, or its mounts would be the host's"
         raise ContainerError("start", container.id, seen=f"namespaces: {' '.join(container.namespaces)}", hint=hint)
     outside: list[Outside] = []
-    if container.resources.asked():
+    # One that may write to its cgroup must have one that is nobody else's.
+    writes = any(each.type in ("cgroup", "cgroup2") and "rw" in each.options for each in container.mounts)
+    if container.resources.asked() or writes:
         outside.append(MakeCgroup(container.id, container.resources))
     outside.append(Clone(container.namespaces))
     if "user" in container.namespaces:
