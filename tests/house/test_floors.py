@@ -24,7 +24,7 @@ FLOORS = (
     "container.cgroup_files container.cgroup_keeper container.cgroup_v1 container.cgroup_v2 "
     "container.boot container.shutdown",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
-    "linux.standins linux.seccomp linux.tty linux.udev linux.capabilities linux.mount_api linux.namespaces linux.statx password "
+    "linux.standins linux.seccomp linux.tty linux.udev linux.capabilities linux.mount_api linux.namespaces linux.statx linux.quick_import linux.small_ctypes password "
     "container container.model container.plan container.defaults container.forms container.option_table container.options "
     "container.seccomp container.diagnose container.facts container.mount_checks",
     "model errors record",
