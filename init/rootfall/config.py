@@ -85,5 +85,7 @@ def _readable(problems: list[Problem]) -> tuple[Problem, ...]:
 
 def _config(plain: "Any") -> Config:
     version, ((device, *root), init, failure, *modules), image = plain
-    reference = None if device is None else DeviceRef(*device)
-    return Config(version, BootConfig(Root(reference, *root), init, OnFailure(*failure), *modules), ImageConfig(*image))
+    *failure, place = failure
+    reference, save = (None if each is None else DeviceRef(*each) for each in (device, place))
+    boot = BootConfig(Root(reference, *root), init, OnFailure(*failure, save), *modules)
+    return Config(version, boot, ImageConfig(*image))

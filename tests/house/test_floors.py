@@ -14,7 +14,7 @@ from tests.house.imports import ROOTS, imports, sources
 FLOORS = (
     "__main__",
     "main",
-    "plan steps emergency findings report shell stops prove switch_root_command",
+    "plan steps emergency findings report save shell stops prove switch_root_command",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root systemd console timeline",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
     "linux.standins linux.tty linux.udev password",
