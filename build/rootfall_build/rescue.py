@@ -24,7 +24,7 @@ _APPLETS = (
     "tr true tty umount uname uniq uptime vi wc which xxd xzcat zcat"
 ).split()
 
-# What a FAT is read and written with, beside vfat itself (rootfall.save loads it), and what tells the partition of the boot loader.
+# What a FAT is mounted with beside vfat itself, and what tells the boot loader's partition (see rootfall.save).
 _FAT = ("nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8", "efivarfs")
 
 

@@ -85,7 +85,7 @@ def _readable(problems: list[Problem]) -> tuple[Problem, ...]:
 
 def _config(plain: "Any") -> Config:
     version, ((device, *root), init, failure, *modules), image = plain
-    *failure, place = failure
+    action, after, password, place = failure
     reference, save = (None if each is None else DeviceRef(*each) for each in (device, place))
-    boot = BootConfig(Root(reference, *root), init, OnFailure(*failure, save), *modules)
+    boot = BootConfig(Root(reference, *root), init, OnFailure(action, after, password, save), *modules)
     return Config(version, boot, ImageConfig(*image))

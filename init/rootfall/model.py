@@ -11,8 +11,8 @@ class DeviceRef(NamedTuple):
     """A block device as a person names it; which device that is becomes known only when the step is performed.
 
     `kind` is one of UUID, LABEL, PARTUUID, PARTLABEL (libblkid's tags), PATH (a path below /dev), DEVNUM ("major:minor")
-    or AUTO (by the type of its partition); where a report is to be saved, also ESP. `partnroff` counts partitions from the one named, as the kernel's
-    PARTUUID=…/PARTNROFF=n does.
+    or AUTO (by the type of its partition); where a report is to be saved, also ESP. `partnroff` counts partitions from the
+    one named, as the kernel's PARTUUID=…/PARTNROFF=n does.
     """
 
     kind: str

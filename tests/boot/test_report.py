@@ -143,7 +143,9 @@ def test_the_report_is_in_memory_that_survives_a_reset_and_the_next_boot_is_good
     guest.hot_plug(snapshots(witness_root)[0])
     guest.console.expect("rootfall: stopped before switch", LIMIT)
     guest.console.expect("rootfall# ", LIMIT)
-    guest.console.send("mount -t pstore pstore /sys/fs/pstore; cat /sys/fs/pstore/dmesg-ramoops-* | grep -A2 'report: f'\n")
+    guest.console.send(
+        "mount -t pstore pstore /sys/fs/pstore; cat /sys/fs/pstore/dmesg-ramoops-* | grep -A2 'report: f'\n"
+    )
     guest.console.expect("report: failed    cannot find the root device", LIMIT)
     guest.console.expect(f"UUID={UUID} in ", LIMIT)
     guest.console.expect("rootfall# ", LIMIT)
