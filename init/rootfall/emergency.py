@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _PMSG = "/dev/pmsg0"  # what is written there is in /sys/fs/pstore after the next start (pstore, ramoops)
 
+# Characters; with what the kernel adds to each line they nearly fill its 10 KiB for pstore (PSTORE_DEFAULT_KMSG_BYTES).
+_LONG = 5000
+
 
 def give_up(error: BaseException, boot: Boot, stage: Stage, hand_over: "Callable[[Boot, Stage], None]") -> None:
     """Print the report, leave it for the next boot, do what on_failure says. Returns when nothing more can be done."""
@@ -32,7 +35,8 @@ def give_up(error: BaseException, boot: Boot, stage: Stage, hand_over: "Callable
         lines = ["", f"rootfall: THIS BOOT FAILED: {error!r}", f"and cannot be reported: {second!r}"]
         text = "\n".join(lines) + "\n"
     report.show(lines)
-    for line in text.splitlines():
+    # The end of the log is what pstore keeps: of a long report the screen once more.
+    for line in (*text.splitlines(), *(lines if len(text) > _LONG else ())):
         boot.log.line(7, f"report: {line}")  # below the console's level: it has been printed there already
     write(report.TEXT, text)
     if os.path.exists(_PMSG):
