@@ -8,6 +8,7 @@ RootfallError          attempted, on what, errno, seen, hint
 ├── DeviceError        the root device did not appear, or more than one claims to be it
 ├── MountError         mount(2) said no
 ├── SwitchRootError    the new root, or its init, cannot take over
+├── ContainerError     a container cannot be started, with the exit status that says so
 └── BuildError         the image cannot be made (rootfall_build)
 """
 
@@ -54,6 +55,12 @@ class MountError(RootfallError):
 
 class SwitchRootError(RootfallError):
     """The new root cannot take over: found by the preflight, before anything irreversible."""
+
+
+class ContainerError(RootfallError):
+    """A container was not started; `status` is the launcher's exit status: 125, or 126 and 127 as a shell has them."""
+
+    status = 125
 
 
 class BuildError(RootfallError):
