@@ -123,7 +123,10 @@ def within(limit: float, work: "Callable[[], object]") -> bool:
             pass
         done.release()
 
-    _thread.start_new_thread(run, ())
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # the kernel gives no more threads
+        run()
     return done.acquire(timeout=limit)
 
 

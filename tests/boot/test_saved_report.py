@@ -13,10 +13,12 @@ import pytest
 
 from rootfall_qemu.debian import fetch_kernel
 from rootfall_qemu.disk import ALIGNMENT, MIB, Partition, blank, gpt
-from rootfall_qemu.machine import Disk, Machine
+from rootfall_qemu.machine import Disk, Firmware, Machine
 from rootfall_qemu.vm import VM
 from tests.boot import images
+from tests.boot.device_disks import PARTUUIDS
 from tests.boot.failure import HEAD, report
+from tests.boot.test_devices_efi import CODE, VARIABLES, with_variable
 
 pytestmark = [
     pytest.mark.vm,
@@ -39,11 +41,11 @@ def mtools(program: str, disk: Path, *words: str) -> bytes:
     return subprocess.run([program, "-i", where, *words], check=True, capture_output=True).stdout
 
 
-def system_disk(path: Path, width: int, files: dict[str, bytes], scratch: Path) -> Path:
+def system_disk(path: Path, width: int, files: dict[str, bytes], scratch: Path, uuid: str = "") -> Path:
     """A disk whose only partition is an EFI system partition (FAT16 or FAT32) with these files in /rootfall."""
     fat = blank(scratch / "fat", (36 if width == 32 else 8) * MIB)
     subprocess.run(["/usr/sbin/mkfs.vfat", "-F", str(width), "-s", "1", fat], check=True, capture_output=True)
-    gpt(path, (Partition(fat, kind="uefi"),))
+    gpt(path, (Partition(fat, uuid=uuid, kind="uefi"),))
     mtools("mmd", path, "::/rootfall")
     for name, content in files.items():
         (scratch / "content").write_bytes(content)
@@ -131,3 +133,18 @@ def test_where_there_is_no_system_partition_one_line_says_so_and_the_shell_comes
     guest.console.expect("rootfall> ", LIMIT)
     guest.console.send("report\n")
     guest.console.expect("not saved on the EFI system partition: no partition has its type\n", LIMIT)
+
+
+@pytest.mark.skipif(not CODE.exists(), reason="no OVMF (Debian: apt install ovmf)")
+def test_of_two_system_partitions_the_one_that_the_boot_loader_came_from_is_taken(
+    vm: Start, image: Callable[..., Path], tmp_path: Path
+) -> None:
+    kernel = fetch_kernel("6.1")
+    disks = [system_disk(tmp_path / f"disk-{uuid}", 16, {}, tmp_path, uuid) for uuid in PARTUUIDS]
+    variables = tmp_path / "variables.fd"
+    variables.write_bytes(with_variable(VARIABLES.read_bytes(), "LoaderDevicePartUUID", PARTUUIDS[1].upper()))
+    made = image(kernel, config("reboot"))
+    machine = Machine(kernel.image, made, APPEND, disks=tuple(map(Disk, disks)), firmware=Firmware(CODE, variables))
+    guest = vm(machine)
+    assert guest.wait_off(LIMIT) == "guest-reset"
+    assert [names(disk) for disk in disks] == [[], ["report-0001.json", "report-0001.txt"]]
