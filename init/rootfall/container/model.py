@@ -37,8 +37,8 @@ class Mount(NamedTuple):
 
     `type` is a file system's (tmpfs, proc, sysfs, mqueue, devpts, …), "bind" for a file or tree of the host's, "dev" for a
     minimal /dev, "cgroup" for a view of its own cgroup. `destination` is absolute and meant below the new root. `options` are
-    mount(8)'s words: ro (this mount), rro (all below it, too), rw, nosuid, suid, nodev, dev, noexec, bind, rbind, size=…, mode=…;
-    nosuid and nodev are there unless suid or dev is said.
+    mount(8)'s words: ro (this mount), rro (all below it, too), rw, noexec, bind, rbind, size=…, mode=…; nosuid and nodev are
+    there unless suid or dev is said.
     """
 
     destination: str
