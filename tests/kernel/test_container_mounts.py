@@ -202,7 +202,8 @@ def test_a_user_who_may_not_mount_proc_is_told_when_one_may(as_root: World, tmp_
 
     done = run(container.make_world(tmp_path / "users", NOBODY), "true", covered)
     assert done.status == 125
-    assert "cannot mount proc on /proc: Operation not permitted (errno 1); a user namespace may mount proc" in done.err
+    assert "cannot mount proc on /proc: Operation not permitted (errno 1); " in done.err
+    assert "; a user namespace may mount proc with a PID namespace of its own" in done.err
 
 
 def test_the_minimal_dev_works(world: World) -> None:
