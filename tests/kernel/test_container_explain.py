@@ -188,7 +188,7 @@ def test_what_is_predicted_is_what_the_kernel_answers(in_namespace: Run, tmp_pat
 
         same()
         causes = {cause for _, cause, _ in seen}
-        assert causes >= SEEN, sorted(SEEN - causes)
+        assert EXAMPLES < 300 or causes >= SEEN, sorted(SEEN - causes)
         if observe.release() >= (6, 8) and not user:  # then little is out of sight
             assert len([sure for *_, sure in seen if not sure]) < EXAMPLES / 20
 

@@ -361,7 +361,7 @@ WAYS: list[tuple[Callable[[], Names], str, str, list[str]]] = [
 
 
 # What only statmount(2) shows: it came with Linux 6.8.
-HIDDEN = (root_parent_shared, root_abroad, new_let_go, old_let_go, outside)
+HIDDEN = (root_parent_shared, new_let_go, outside)
 
 
 @pytest.mark.parametrize(("way", "code", "cause", "words"), WAYS, ids=[way.__name__ for way, *_ in WAYS])
@@ -531,6 +531,28 @@ def test_without_proc_the_cause_is_still_found(in_namespace: Run, tmp_path: Path
             found = diagnose(observe.read(*names))
             assert found
             assert found.cause == cause
+
+    in_namespace(test)
+
+
+@pytest.mark.parametrize("name", ["/o'\r\n\f \\040", "/gone (deleted)"], ids=["odd", "deleted"])
+def test_an_odd_name_is_read_as_it_is_and_shown_as_a_shell_takes_it(
+    name: str, in_namespace: Run, tmp_path: Path
+) -> None:
+    def test() -> None:
+        stage(tmp_path)
+        tmpfs(name)
+        libc.mount(None, name, None, libc.MS_SHARED)
+        new = f"{name}/new (deleted)"
+        os.mkdir(new)
+        told = tell(pivot_command.explain, new, new)
+        assert told.out.endswith("(EINVAL): shared.\n")
+        quoted = name.replace("'", "'\\''")
+        assert f"what helps: mount --make-slave '{quoted}' && mount --rbind '{quoted}/new (deleted)'" in told.out
+        assert tell(pivot_command.pivot, "--fix", new, new).status == 0
+        os.chdir("/")
+        libc.umount2(".", libc.MNT_DETACH)
+        assert os.listdir("/") == []
 
     in_namespace(test)
 

@@ -64,9 +64,10 @@ def pivot(argv: list[str]) -> int:
     except UsageError as error:
         _say(2, f"rootfall: {error}\n{PIVOT_USAGE}")
         return 2
+    environment = _environment() if request.command else {}
     if not (_mended if request.fix else _pivoted)(request):
         return 1
-    return _execute(request.command) if request.command else 0
+    return _execute(request.command, environment) if request.command else 0
 
 
 def explain(argv: list[str]) -> int:
@@ -197,31 +198,39 @@ def _explain(request: Request) -> int:
         name = errorcode.get(cause.errno, str(cause.errno))
         lines.append(f"It would fail: {os.strerror(cause.errno)} ({name}): {cause.cause}.\n")
     else:
-        lines.append("It would succeed.\n")
+        hidden = any(check.found for check in checks(found))
+        lines.append(f"It would succeed{', unless what is hidden here is in the way' if hidden else ''}.\n")
     _say(1, "".join(lines))
     return 1 if cause else 0
 
 
-def _execute(command: tuple[str, ...]) -> int:
+def _environment() -> dict[str, str]:
+    """The caller's, without what the frozen program's bootloader has put in."""
+    from rootfall import switch_root_command
+
+    return switch_root_command.environment(os.environ)
+
+
+def _execute(command: tuple[str, ...], environment: dict[str, str]) -> int:
     """Execute the command in the new root; returns 126 or 127 if that fails. Nothing can be imported here."""
     try:
         os.chdir("/")
         signals.reset()
-        _exec(command)
+        _exec(command, environment)
     except OSError as error:
         _say(2, f"rootfall: the root was changed, but {command[0]} cannot be executed: {error.strerror}\n")
         return 127 if error.errno == ENOENT else 126
 
 
-def _exec(command: tuple[str, ...]) -> "NoReturn":
+def _exec(command: tuple[str, ...], environment: dict[str, str]) -> "NoReturn":
     """execvp(3): of several failures the one that says most. Raises OSError."""
     if "/" in command[0]:
-        os.execve(command[0], command, os.environ)
+        os.execve(command[0], command, environment)
     failure = FileNotFoundError(ENOENT, os.strerror(ENOENT), command[0])
     denied: OSError | None = None
-    for directory in os.environ.get("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").split(":"):
+    for directory in environment.get("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").split(":"):
         try:
-            os.execve(f"{directory or '.'}/{command[0]}", command, os.environ)
+            os.execve(f"{directory or '.'}/{command[0]}", command, environment)
         except OSError as error:
             if error.errno == EACCES:
                 denied = error
