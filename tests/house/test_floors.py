@@ -14,19 +14,23 @@ from tests.house.imports import ROOTS, imports, sources
 FLOORS = (
     "__main__",
     "main",
-    "plan steps emergency findings report save shell stops prove switch_root_command container.command container.launch",
+    "plan steps emergency findings report save shell stops prove switch_root_command container.command container.launch "
+    "container.pivot_command",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
     "container.cgroups container.failure container.namespaces container.process "
     "container.attach container.attributes container.cgroup_view container.dev container.enter container.hide "
-    "container.in_root container.mount_walk container.mounts container.overlay container.ramfs",
+    "container.in_root container.mount_walk container.mounts container.overlay container.ramfs "
+    "container.observe",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
-    "linux.standins linux.tty linux.udev linux.mount_api linux.namespaces password "
-    "container container.model container.plan container.options",
+    "linux.standins linux.tty linux.udev linux.mount_api linux.namespaces linux.statx password "
+    "container container.model container.plan container.options "
+    "container.diagnose container.facts container.mount_checks",
     "model errors record",
 )
 PURE = (
     "cmdline config check schema yaml_tree device_ref modalias ready model errors record "
-    "container.model container.plan container.options"
+    "container container.model container.plan container.options "
+    "container.diagnose container.facts container.mount_checks"
 ).split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
 # `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own.

@@ -16,6 +16,10 @@ def main(argv: list[str]) -> int:
     try:
         if command == "run":
             return run(words)
+        if command in ("pivot", "explain"):
+            from rootfall.container import pivot_command
+
+            return (pivot_command.pivot if command == "pivot" else pivot_command.explain)(words)
     except RootfallError as error:
         print(f"rootfall: {error}", file=sys.stderr)
         return getattr(error, "status", 125)
