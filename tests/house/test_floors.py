@@ -19,7 +19,7 @@ FLOORS = (
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
     "container.cgroups container.config container.failure container.namespaces container.process container.profile "
     "container.subordinate "
-    "container.attributes container.cgroup_view container.dev container.enter container.hide container.in_root "
+    "container.attach container.attributes container.cgroup_view container.dev container.enter container.hide container.in_root "
     "container.mount_walk container.mounts container.observe container.overlay container.ramfs",
     "cmdline config check schema similar yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc "
     "linux.signals linux.standins linux.seccomp linux.tty linux.udev linux.mount_api linux.namespaces linux.statx password "

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rootfall.container import dev
 from rootfall.container.model import Mount, Root
+from rootfall.errors import MountError
 from rootfall.linux import libc
 from tests.kernel import container, namespace
 from tests.kernel.container import MOUNTS, NOBODY, PROC, World, own_mounts, run, unchanged, without
@@ -180,6 +182,30 @@ def test_mqueue_and_the_view_of_cgroups(world: World) -> None:
     assert {line[3] for line in views} == {"/"}, "its own cgroup is the root of what it sees"
 
 
+def test_of_cgroups_of_version_2_there_is_one_view(as_root: World) -> None:
+    def before() -> None:
+        own_mounts()
+        libc.mount("cgroup2", "/sys/fs/cgroup", "cgroup2")
+
+    command = "grep ' /sys/fs/cgroup ' /proc/self/mountinfo; ls -d /sys/fs/cgroup/cgroup.procs; mkdir /sys/fs/cgroup/x"
+    done = run(as_root, command, before, mounts=(*MOUNTS, Mount("/sys/fs/cgroup", "cgroup")))
+    mount, procs = done.out.splitlines()
+    assert " / /sys/fs/cgroup ro,nosuid,nodev,noexec,relatime - cgroup2 " in mount
+    assert procs == "/sys/fs/cgroup/cgroup.procs"
+    assert done.err.endswith("Read-only file system\n")
+
+
+def test_a_user_who_may_not_mount_proc_is_told_when_one_may(as_root: World, tmp_path: Path) -> None:
+    def covered() -> None:
+        own_mounts()
+        libc.mount("cover", "/proc/bus", "tmpfs")
+
+    done = run(container.make_world(tmp_path / "users", NOBODY), "true", covered)
+    assert done.status == 125
+    assert "cannot mount proc on /proc: Operation not permitted (errno 1); " in done.err
+    assert "; a user namespace may mount proc with a PID namespace of its own" in done.err
+
+
 def test_the_minimal_dev_works(world: World) -> None:
     command = """
     echo lost > /dev/null && head -c 3 /dev/zero && head -c 3 /dev/urandom > /dev/null
@@ -208,6 +234,33 @@ def test_a_node_of_the_hosts_that_is_another_one_is_not_bound(as_root: World) ->
     assert masked.status == 0, "a directory needs no device"
     masked = run(as_root, "true", before, mounts=(PROC,), masked_paths=("/bin/busybox",))
     assert masked.status == 125
+
+
+@pytest.mark.parametrize("old", [(), container.NEW_MOUNT_API], ids=["new", "5.1"])
+def test_the_console_is_the_pty_that_a_descriptor_is_open_on(
+    in_namespace: Callable[..., None], tmp_path: Path, old: tuple[int, ...]
+) -> None:
+    def test() -> None:
+        if old:
+            without(old)
+        root = os.open(namespace.tmpfs(tmp_path), os.O_PATH)
+        os.mkdir(tmp_path / "dev")
+        _, slave = os.openpty()
+        dev.bind_console(root, slave)
+        assert os.stat(tmp_path / "dev/console").st_rdev == os.fstat(slave).st_rdev
+        fd = os.open(tmp_path / "dev/console", os.O_RDWR | os.O_NOCTTY)
+        assert os.isatty(fd)
+        null = os.open("/dev/null", os.O_RDWR)
+        with pytest.raises(MountError, match="use the terminal as"):
+            dev.bind_console(root, null)
+
+    in_namespace(test)
+
+
+def test_what_is_to_be_bound_and_is_not_there_is_named(world: World) -> None:
+    done = run(world, "true", mounts=(Mount("/a", "bind", str(world.host / "gone")),))
+    gone = f"rootfall: cannot find what is to be bound, {world.host}/gone: No such file or directory (errno 2)\n"
+    assert (done.status, done.err) == (125, gone)
 
 
 @pytest.mark.parametrize("old", [(), container.NEW_MOUNT_API], ids=["new", "5.1"])
@@ -281,7 +334,7 @@ def test_the_upper_layer_cannot_be_an_overlay_and_the_error_says_so(as_root: Wor
     overlay = f"{upper}/merged/up:{upper}/merged/work"
     done = run(as_root, "true", before, root=Root(str(as_root.root), overlay=overlay))
     assert done.status == 125
-    assert "not every file system can hold an upper layer" in done.err
+    assert "not every file system can hold an upper layer (overlay itself" in done.err
 
 
 @pytest.mark.parametrize("old", [(), container.NEW_MOUNT_API], ids=["new", "5.1"])

@@ -9,7 +9,7 @@ import os
 import sys
 
 from rootfall import pivot_root
-from rootfall.container import attributes, in_root, mounts
+from rootfall.container import attach, attributes, in_root
 from rootfall.container.plan import PivotRoot
 from rootfall.errors import SwitchRootError
 from rootfall.linux import libc, mount_api
@@ -84,7 +84,7 @@ def _place_for_old(root: int, put_old: str) -> tuple[int, int, bool]:
         raise SwitchRootError(
             "make the directory for the old root,", put_old, errno=error.errno or 0, hint=hint
         ) from error
-    directory = mounts.is_directory(place)
+    directory = attach.is_directory(place)
     if not directory or os.path.samestat(os.fstat(place), os.fstat(root)):
         seen = "the new root itself" if directory else "something that is no directory"
         raise SwitchRootError(
