@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfall.container.model import CAPABILITIES, Mount, Rlimit, User
+from rootfall.container.model import CAPABILITIES, Container, Rlimit, User
 from tests.kernel import contained
 
 _NO_DESCRIPTOR = "can't open '/proc/1/fd/*': No such file or directory"
@@ -95,14 +95,16 @@ def test_an_id_that_is_not_mapped_is_refused_by_name(root: Path) -> None:
     made = contained.container(root, "true", uid=contained.NOBODY, user=User(1000, 0))
     code, said = contained.run(made, contained.NOBODY)
     assert code == 125
-    assert "cannot become user 1000" in said and "map it" in said
+    assert "cannot become user 1000" in said
+    assert "map it" in said
 
 
 def test_groups_without_a_range_are_refused_with_the_remedy(root: Path) -> None:
     made = contained.container(root, "true", uid=contained.NOBODY, user=User(0, 0, (7,)))
     code, said = contained.run(made, contained.NOBODY)
     assert code == 125
-    assert "cannot join the groups 7" in said and "/etc/subgid" in said
+    assert "cannot join the groups 7" in said
+    assert "/etc/subgid" in said
 
 
 def test_limits_are_in_force(root: Path, uid: int) -> None:
@@ -118,7 +120,8 @@ def test_an_ordinary_user_cannot_raise_a_hard_limit_and_is_told_who_can(root: Pa
     made = contained.container(root, "true", uid=contained.NOBODY, rlimits=(Rlimit("RLIMIT_NOFILE", 64, hard),))
     code, said = contained.run(made, contained.NOBODY)
     assert code == 125
-    assert "cannot set the limit RLIMIT_NOFILE" in said and "takes root" in said
+    assert "cannot set the limit RLIMIT_NOFILE" in said
+    assert "takes root" in said
 
 
 def test_each_namespace_is_another_one_than_the_hosts(root: Path, uid: int) -> None:
@@ -142,14 +145,15 @@ def test_the_clocks_of_a_time_namespace_are_ahead_for_all_of_the_container(root:
     if not os.path.exists("/proc/self/ns/time"):
         pytest.skip("this kernel has no time namespaces")
     made = contained.container(
-        root, "sh", "-c", "cat /proc/uptime; readlink /proc/1/ns/time /proc/self/ns/time", uid=uid, as_pid1=as_pid1
+        root, "sh", "-c", "cat /proc/uptime; readlink /proc/self/ns/time", uid=uid, as_pid1=as_pid1
     )
     made = made._replace(
         namespaces=(*made.namespaces, "time"), time_offsets=(("boottime", 10**8), ("monotonic", 10**8))
     )
     code, said = contained.run(made, uid)
     assert float(said.split()[0]) > 10**8, said
-    assert os.readlink("/proc/self/ns/time") not in said
+    assert code == 0
+    assert said.split()[2] != os.readlink("/proc/self/ns/time")
 
 
 def test_clocks_before_the_start_of_time_are_refused(root: Path) -> None:
@@ -168,7 +172,7 @@ def test_the_environment_is_exactly_the_records(root: Path, uid: int) -> None:
 
 def test_umask_hostname_and_working_directory(root: Path, uid: int) -> None:
     made = contained.container(root, "sh", "-c", "umask; hostname; pwd", uid=uid, cwd="/tmp", user=User(umask=0o027))
-    code, said = contained.run(made._replace(hostname="within"), uid)
+    _code, said = contained.run(made._replace(hostname="within"), uid)
     assert said.split() == ["0027", "within", "/tmp"]
     assert os.uname().nodename != "within"
 
@@ -179,7 +183,7 @@ def test_a_host_name_that_is_too_long_is_refused(root: Path, uid: int) -> None:
     assert "at most 64 bytes" in said
 
 
-def with_open(fds: str, made: contained.Container, uid: int) -> tuple[int, str]:
+def with_open(fds: str, made: Container, uid: int) -> tuple[int, str]:
     """Run it by a shell that first opens or closes descriptors, as a careless parent does."""
     argv = ["sh", "-c", f'exec {fds}; exec "$@"', "sh", *contained.command(made)]
     who = {"user": uid, "group": uid, "extra_groups": ()} if uid else {}
@@ -194,7 +198,8 @@ def test_no_descriptor_of_the_caller_leaks(root: Path, uid: int) -> None:
     code, said = with_open("9</ 5<&0", made, uid)
     assert code != 0
     assert "/proc/self/fd/9/: No such file" in said
-    assert said.split()[:4] == ["0", "1", "2", "3"] and said.split()[4] == "ls:"  # 3 is the directory being listed
+    assert said.split()[:4] == ["0", "1", "2", "3"]
+    assert said.split()[4] == "ls:"
 
 
 def test_descriptors_are_preserved_when_asked_for_and_no_more(root: Path, uid: int) -> None:
@@ -208,7 +213,8 @@ def test_descriptors_are_preserved_when_asked_for_and_no_more(root: Path, uid: i
 def test_a_descriptor_to_preserve_that_is_closed_is_an_error(root: Path, uid: int) -> None:
     code, said = with_open("3<&0 4<&-", contained.container(root, "true", uid=uid, preserve_fds=2), uid)
     assert code == 125
-    assert "descriptor 4" in said and "it is not open" in said
+    assert "descriptor 4" in said
+    assert "it is not open" in said
 
 
 def test_standard_descriptors_that_are_closed_become_dev_null(root: Path, uid: int) -> None:
@@ -279,12 +285,13 @@ def test_a_command_that_cannot_be_executed_is_explained(
 
 
 @pytest.mark.parametrize(
-    ("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -TERM $$", 143), ("exit 255", 255)]
-)
-@pytest.mark.parametrize("as_pid1", [False, True])
+    ("script", "code", "as_pid1"),
+    [
+        ("exit 0", 0, False), ("exit 7", 7, False), ("exit 255", 255, False), ("exit 7", 7, True),
+        ("kill -9 $$", 137, False), ("kill -TERM $$", 143, False),
+    ],
+)  # fmt: skip
 def test_the_exit_status_is_the_commands(root: Path, uid: int, script: str, code: int, as_pid1: bool) -> None:
-    if as_pid1 and "kill" in script:
-        pytest.skip("PID 1 is not killed by itself")
     assert shell(root, script, uid, as_pid1=as_pid1)[0] == code
 
 
