@@ -64,9 +64,10 @@ def settle(container: Container) -> None:
     """In the first process, once its ids are mapped and it is in its cgroup: what could not be done from outside.
 
     At the end it cannot be looked into from below: neither /proc/1/exe, which is a file of the host's, nor its memory nor its
-    descriptors (CVE-2019-5736). What it executes, can.
+    descriptors (CVE-2019-5736), nor the launcher's command line and environment. What it executes, can.
     """
     os.setsid()
+    namespaces.set_title(f"rootfall {container.id}")
     if "pid" not in container.namespaces:
         namespaces.prctl(namespaces.PR_SET_CHILD_SUBREAPER, 1)
     try:
