@@ -139,8 +139,9 @@ def test_what_is_left_without_a_pid_namespace_is_killed(parts: Parts) -> None:
     assert (said, status) == ("forked 30, then no more\n", 0)
 
 
-def test_a_launcher_that_is_killed_leaves_no_cgroup(parts: Parts) -> None:
-    said, status = parts["killed"]
+@pytest.mark.parametrize("part", ["killed", "alone-killed"])
+def test_a_launcher_that_is_killed_leaves_no_cgroup(parts: Parts, part: str) -> None:
+    said, status = parts[part]
     assert status == 0
     assert said == "forked 5, then no more\nwaited: 0\nleft: \n"
 
@@ -179,3 +180,9 @@ def test_a_parent_with_processes_is_refused(parts: Parts) -> None:
 
 def test_a_parent_can_be_named(parts: Parts) -> None:
     assert parts["given"] == ("processors 0\n", 0)
+
+
+def test_a_limit_that_was_lifted_meanwhile_is_told(parts: Parts) -> None:
+    said, status = parts["lifted"]
+    assert status == 0
+    assert "the limit cpu.weight was lifted while the container ran: who manages /sys/fs/cgroup/given" in said

@@ -16,7 +16,8 @@ FLOORS = (
     "main",
     "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
-    "container.cgroups container.cgroup_files container.cgroup_keeper container.cgroup_v1 container.cgroup_v2 "
+    "container.cgroups container.cgroup_events container.cgroup_files container.cgroup_keeper "
+    "container.cgroup_v1 container.cgroup_v2 "
     "container.config container.failure container.namespaces container.process container.profile "
     "container.subordinate "
     "container.attributes container.cgroup_view container.dev container.enter container.hide container.in_root "
