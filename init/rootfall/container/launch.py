@@ -39,6 +39,8 @@ def run(container: Container) -> int:
         if first.pid == 0:
             os.close(let_go)
             os.close(hear)
+            if group is not None:
+                group.forget()
             first_process(container, what, go, say, line, bpf)
         os.close(go)
         os.close(say)
@@ -49,9 +51,14 @@ def run(container: Container) -> int:
         os.write(let_go, b"g")
         fault = wait.until_started(first, hear, held)
         if fault is not None:
-            raise explained(fault, container, wait.until_ended(first, held))
-        status = wait.until_ended(first, held) if line is None else relay(first, line, held)
-        return group.explain(status) if group is not None else status
+            status = wait.until_ended(first, held)
+        else:
+            status = wait.until_ended(first, held) if line is None else relay(first, line, held)
+        if group is not None:
+            status = group.explain(status)
+        if fault is not None:
+            raise explained(fault, container, status)
+        return status
     finally:
         if group is not None:
             group.remove()
