@@ -8,13 +8,10 @@ launcher lets the process go, over the other it hears why the start failed; that
 
 import gc
 import os
-import sys
 
-from rootfall import pivot_root
-from rootfall.container import failure, id_maps, mounts, namespaces, plan, process, program, wait
+from rootfall.container import enter, failure, id_maps, mounts, namespaces, plan, process, profile, program, wait
 from rootfall.container.model import Container
-from rootfall.errors import ContainerError, SwitchRootError
-from rootfall.linux import mount_api
+from rootfall.errors import ContainerError
 from rootfall.linux.kernel import Kernel
 
 TYPE_CHECKING = False
@@ -30,6 +27,7 @@ FAILED = 125  # ours; 126 and 127 are those of a command that cannot be executed
 def run(container: Container) -> int:
     """Start the container and wait for its command; returns its exit status, 128 + n for signal n. Raises RootfallError."""
     what = plan.make_plan(container)
+    seccomp = profile.prepare(container.process)
     process.complete_descriptors(container.process.preserve_fds)
     held = wait.hold_signals()
     group = make_cgroup(what)
@@ -41,7 +39,9 @@ def run(container: Container) -> int:
         if first.pid == 0:
             os.close(let_go)
             os.close(hear)
-            first_process(container, what, go, say, line)
+            if group is not None:
+                group.forget()
+            first_process(container, what, go, say, line, seccomp)
         os.close(go)
         os.close(say)
         id_maps.map_ids(first.pid, container)
@@ -51,7 +51,8 @@ def run(container: Container) -> int:
         os.write(let_go, b"g")
         fault = wait.until_started(first, hear, held)
         if fault is not None:
-            raise explained(fault, container, wait.until_ended(first, held))
+            status = wait.until_ended(first, held)
+            raise explained(fault, container, group.explain(status) if group is not None else status)
         status = wait.until_ended(first, held) if line is None else relay(first, line, held)
         return group.explain(status) if group is not None else status
     finally:
@@ -94,7 +95,9 @@ def make_cgroup(what: plan.Plan) -> "Cgroup | None":
     return None
 
 
-def first_process(container: Container, what: plan.Plan, go: int, say: int, line: "Line | None") -> "NoReturn":
+def first_process(
+    container: Container, what: plan.Plan, go: int, say: int, line: "Line | None", seccomp: bytes | None
+) -> "NoReturn":
     """The container's PID 1: set the container up, then become the command or its reaper."""
     status = FAILED
     try:
@@ -107,7 +110,7 @@ def first_process(container: Container, what: plan.Plan, go: int, say: int, line
         tty = give_terminal(container, line)
         set_up(what)
         tty = tty if line is None or tty >= 0 else give_terminal(container, line, inside=True)
-        status = process.hand_over(what.handover.process, ties._replace(tty=tty))
+        status = process.hand_over(what.handover.process, ties._replace(tty=tty), seccomp)
     except BaseException as error:  # whatever it is: the launcher's own story must not go on in here
         failure.tell(say, error)
         status = getattr(error, "status", FAILED)
@@ -127,48 +130,22 @@ def give_terminal(container: Container, line: "Line | None", *, inside: bool = F
 
 def set_up(what: plan.Plan) -> None:
     """Perform the plan's inner steps, in their order; the last of them is the switch of the root."""
-    kernel, root = Kernel(), -1
+    root = -1
     for step in what.inside:
         match step:
             case plan.Isolate():
                 mounts.isolate()
             case plan.PrepareRoot():
-                root = mounts.prepare_root(step.root)
+                root = mounts.prepare_root(step.root, step.propagation)
             case plan.MakeMount():
                 mounts.make_mount(root, step.mount)
             case plan.HidePaths():
-                mounts.hide(root, step.masked, step.read_only)
+                from rootfall.container import hide
+
+                hide.hide(root, step.masked, step.read_only)
             case plan.Name():
                 namespaces.name(step.hostname)
             case plan.BringUpLoopback():
                 namespaces.bring_up_loopback()
             case plan.PivotRoot():
-                forbid_imports()
-                switch(kernel, root, step)
-
-
-def forbid_imports() -> None:
-    """From here on a module would come from the new root, whose maker need not be our friend: an import is an error."""
-    sys.meta_path.clear()
-    sys.path.clear()
-
-
-def switch(kernel: Kernel, root: int, step: plan.PivotRoot) -> None:
-    """Enter the new root, which `root` is open on, and prove that the old one is out of reach. Raises SwitchRootError."""
-    old = kernel.open_directory("/")
-    try:
-        if step.put_old:
-            kernel.chdir(root)
-            pivot_root.enter_with_put_old(kernel, os.getcwd(), step.put_old)
-        else:
-            pivot_root.enter(kernel, root, old)
-    except OSError as error:
-        raise SwitchRootError("enter", "the new root", errno=error.errno or 0, seen=error.strerror or "") from error
-    kernel.close(old)
-    pivot_root.prove(root)
-    flags = mount_api.MOUNT_ATTR_RDONLY if step.readonly else 0
-    here = os.open("/", os.O_PATH | os.O_CLOEXEC)
-    mount_api.mount_setattr(here, flags)
-    kernel.mount(None, "/", None, mounts.PROPAGATION[step.propagation])
-    os.close(here)
-    os.close(root)
+                enter.switch(Kernel(), root, step)

@@ -31,6 +31,25 @@ MASKED = (
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
+# Each at its number (linux/capability.h).
+CAPABILITIES = tuple(
+    f"CAP_{name}"
+    for name in (
+        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+        "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
+        "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
+        "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+    ).split()
+)
+# Each at its number, too (asm-generic/resource.h; mips and sparc have another order).
+RLIMITS = tuple(
+    f"RLIMIT_{name}"
+    for name in (
+        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
+    )
+)
+
+
 class IdMapping(NamedTuple):
     """`size` ids from `container_id` on are `host_id` on (user_namespaces(7))."""
 
@@ -96,7 +115,9 @@ class Process(NamedTuple):
     rlimits: tuple[Rlimit, ...] = ()
     oom_score_adj: int | None = None
     as_pid1: bool = False
-    seccomp: str = "default"  # "default", "unconfined", or "fd:N" of a BPF program
+    seccomp: str = (
+        "auto"  # "default", "unconfined", "fd:N" of a BPF program; "auto": default, where this machine has one
+    )
     preserve_fds: int = 0  # descriptors 3 to 2 + preserve_fds reach the command
 
 
@@ -112,6 +133,7 @@ class Resources(NamedTuple):
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     io_max: tuple[str, ...] = ()
+    parent: str = ""  # the cgroup that the container's own is made in, by its path; empty: below the launcher's
 
     def asked(self) -> bool:
         """Whether any limit is set."""

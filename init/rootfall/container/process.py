@@ -11,7 +11,7 @@ from rootfall.container import failure, namespaces, privileges, program, reaper
 from rootfall.container.model import Process
 from rootfall.errors import ContainerError
 from rootfall.linux import namespaces as calls
-from rootfall.linux import signals
+from rootfall.linux import seccomp, signals
 from rootfall.record import NamedTuple
 
 TYPE_CHECKING = False
@@ -59,15 +59,15 @@ def adjust_oom_score(pid: int, score: int | None) -> None:
         raise ContainerError("set", "oom_score_adj", errno=error.errno or 0, seen=str(score), hint=hint) from error
 
 
-def hand_over(process: Process, ties: Ties) -> int:
+def hand_over(process: Process, ties: Ties, filter_: bytes | None) -> int:
     """Become the command, or fork it and reap until it ends; returns the exit status for PID 1. Raises ContainerError."""
     if process.as_pid1:
-        execute(process, ties)
+        execute(process, ties, filter_)
     command = os.fork()
     if command == 0:
         try:
             os.setsid()
-            execute(process, ties)
+            execute(process, ties, filter_)
         except BaseException as error:
             failure.tell(ties.say, error)
             os._exit(getattr(error, "status", ContainerError.status))
@@ -76,7 +76,7 @@ def hand_over(process: Process, ties: Ties) -> int:
     return reaper.reap(command)
 
 
-def execute(process: Process, ties: Ties) -> "NoReturn":
+def execute(process: Process, ties: Ties, filter_: bytes | None) -> "NoReturn":
     """Give up privileges and execute the command. Raises ContainerError with status 126 or 127 where it cannot be executed."""
     if ties.tty >= 0:
         take_terminal(ties.tty)
@@ -88,7 +88,10 @@ def execute(process: Process, ties: Ties) -> "NoReturn":
     calls.close_range(ties.say + 1)
     enter_directory(process.cwd)
     signals.reset()
-    program.execute(process.args, dict(each.split("=", 1) for each in process.env), ties.own)
+    environment = dict(each.split("=", 1) for each in process.env)
+    if filter_ is not None:  # last: what is done before need not be allowed by it
+        seccomp.install(filter_)
+    program.execute(process.args, environment, ties.own)
 
 
 def take_terminal(tty: int) -> None:
