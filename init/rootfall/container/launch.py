@@ -105,12 +105,13 @@ def first_process(
         if os.read(go, 1) != b"g":  # the launcher is gone, or could not map the ids
             os._exit(FAILED)
         namespaces.tie_to_launcher(go)
-        ties = process.Ties(go, say, program.ourselves())
+        ties = process.Ties(go, say, program.ourselves(), seccomp)
         namespaces.settle(container)
         tty = give_terminal(container, line)
         set_up(what)
         tty = tty if line is None or tty >= 0 else give_terminal(container, line, inside=True)
-        status = process.hand_over(what.handover.process, ties._replace(tty=tty), seccomp)
+        failure.tell_set_up(say)
+        status = process.hand_over(what.handover.process, ties._replace(tty=tty))
     except BaseException as error:  # whatever it is: the launcher's own story must not go on in here
         failure.tell(say, error)
         status = getattr(error, "status", FAILED)

@@ -11,13 +11,17 @@ import os
 from rootfall.container.model import CAPABILITIES, RLIMITS, Process
 from rootfall.errors import ContainerError
 from rootfall.linux import capabilities, namespaces
+from rootfall.linux import seccomp as filters
 
 _EPERM, _EINVAL, _ENOSYS = 1, 22, 38
 _CAP_KILL = 1 << 5
 
 
-def give_up(process: Process) -> None:
-    """Become the command's user, with its groups, limits and capabilities and no others. Raises ContainerError."""
+def give_up(process: Process, seccomp: bytes | None = None) -> None:
+    """Become the command's user, with its groups, limits and capabilities and no others. Raises ContainerError.
+
+    `seccomp` is a filter to install while there is the privilege for it.
+    """
     leave_session_keyring()
     set_rlimits(process)
     kept = bits(process.capabilities)
@@ -26,6 +30,7 @@ def give_up(process: Process) -> None:
         raise ContainerError("keep", names, seen="a caller without it", hint="nobody can give what he does not have")
     _set_groups(process.user.additional_gids)
     capabilities.bound(kept)
+    filter_calls(seccomp)
     _set_ids(process.user.uid, process.user.gid)
     inheritable = kept if process.user.uid else 0
     capabilities.set_all(kept, kept, inheritable)
@@ -40,6 +45,17 @@ def give_up_all_but_kill() -> None:
     """For the reaper, which signals a command that may be another user."""
     capabilities.set_all(*(capabilities.get()[1] & _CAP_KILL,) * 2, 0)
     namespaces.prctl(namespaces.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def filter_calls(program: bytes | None) -> None:
+    """Install a seccomp filter, if there is one. Raises ContainerError."""
+    if program is None:
+        return
+    try:
+        filters.install(program)
+    except OSError as error:
+        hint = "the kernel's checker refuses this program" if error.errno == _EINVAL else ""
+        raise ContainerError("install", "the seccomp filter", errno=error.errno or 0, hint=hint) from error
 
 
 def bits(names: tuple[str, ...]) -> int:
