@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A container's plan: what `--plan` prints, and that it is pure."""
 
+import subprocess
+import sys
+
 import pytest
 
 from rootfall.container import command, defaults, options, plan
@@ -91,3 +94,18 @@ def test_each_answer_has_its_status_and_its_stream(
     printed = capsys.readouterr()
     assert (bool(printed.out), bool(printed.err)) == (where == "out", where == "err")
     assert "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize("words", [["run", "--plan", "/r", "sh"], ["run", "--help"], ["run", "--nonsense"], []])
+def test_the_installed_command_does_not_import_the_builder(words: list[str]) -> None:
+    code = "import sys; from rootfall_build.door import main; sys.exit(main())"
+    command = [sys.executable, "-X", "importtime", "-c", code, "container", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "rootfall.container.command" in imported
+    assert imported & {"click", "argparse", "yaml", "subprocess", "dataclasses", "rootfall_build.cli"} == set()
+    assert done.returncode == command_status(words)
+
+
+def command_status(words: list[str]) -> int:
+    return {"--plan": 0, "--help": 0, "--nonsense": 125}[words[1]] if words else 2

@@ -27,8 +27,8 @@ FAILED = 125  # ours; 126 and 127 are those of a command that cannot be executed
 def run(container: Container) -> int:
     """Start the container and wait for its command; returns its exit status, 128 + n for signal n. Raises RootfallError."""
     what = plan.make_plan(container)
-    seccomp = profile.prepare(container.process)
     process.complete_descriptors(container.process.preserve_fds)
+    bpf = profile.prepare(container.process)
     held = wait.hold_signals()
     group = make_cgroup(what)
     try:
@@ -41,7 +41,7 @@ def run(container: Container) -> int:
             os.close(hear)
             if group is not None:
                 group.forget()
-            first_process(container, what, go, say, line, seccomp)
+            first_process(container, what, go, say, line, bpf)
         os.close(go)
         os.close(say)
         id_maps.map_ids(first.pid, container)
@@ -96,7 +96,7 @@ def make_cgroup(what: plan.Plan) -> "Cgroup | None":
 
 
 def first_process(
-    container: Container, what: plan.Plan, go: int, say: int, line: "Line | None", seccomp: bytes | None
+    container: Container, what: plan.Plan, go: int, say: int, line: "Line | None", bpf: bytes | None
 ) -> "NoReturn":
     """The container's PID 1: set the container up, then become the command or its reaper."""
     status = FAILED
@@ -105,7 +105,7 @@ def first_process(
         if os.read(go, 1) != b"g":  # the launcher is gone, or could not map the ids
             os._exit(FAILED)
         namespaces.tie_to_launcher(go)
-        ties = process.Ties(go, say, program.ourselves(), seccomp)
+        ties = process.Ties(go, say, program.ourselves(), bpf=bpf)
         namespaces.settle(container)
         tty = give_terminal(container, line)
         set_up(what)

@@ -10,17 +10,16 @@ import os
 
 from rootfall.container.model import CAPABILITIES, RLIMITS, Process
 from rootfall.errors import ContainerError
-from rootfall.linux import capabilities, namespaces
-from rootfall.linux import seccomp as filters
+from rootfall.linux import capabilities, namespaces, seccomp
 
 _EPERM, _EINVAL, _ENOSYS = 1, 22, 38
 _CAP_KILL = 1 << 5
 
 
-def give_up(process: Process, seccomp: bytes | None = None) -> None:
+def give_up(process: Process, bpf: bytes | None = None) -> None:
     """Become the command's user, with its groups, limits and capabilities and no others. Raises ContainerError.
 
-    `seccomp` is a filter to install while there is the privilege for it.
+    `bpf` is a seccomp program that is installed on the way: without no_new_privs that takes a capability.
     """
     leave_session_keyring()
     set_rlimits(process)
@@ -29,8 +28,8 @@ def give_up(process: Process, seccomp: bytes | None = None) -> None:
         names = " ".join(name for number, name in enumerate(CAPABILITIES) if lacking >> number & 1)
         raise ContainerError("keep", names, seen="a caller without it", hint="nobody can give what he does not have")
     _set_groups(process.user.additional_gids)
+    confine(bpf)
     capabilities.bound(kept)
-    filter_calls(seccomp)
     _set_ids(process.user.uid, process.user.gid)
     inheritable = kept if process.user.uid else 0
     capabilities.set_all(kept, kept, inheritable)
@@ -41,21 +40,21 @@ def give_up(process: Process, seccomp: bytes | None = None) -> None:
         namespaces.prctl(namespaces.PR_SET_NO_NEW_PRIVS, 1)
 
 
+def confine(bpf: bytes | None) -> None:
+    """Have system calls filtered from here on, where there is a program for it (seccomp(2)). Raises ContainerError."""
+    if bpf is None:
+        return
+    try:
+        seccomp.install(bpf)
+    except OSError as error:
+        hint = "the kernel's checker refuses it" if error.errno == _EINVAL else ""
+        raise ContainerError("use", "the seccomp program", errno=error.errno or 0, hint=hint) from error
+
+
 def give_up_all_but_kill() -> None:
     """For the reaper, which signals a command that may be another user."""
     capabilities.set_all(*(capabilities.get()[1] & _CAP_KILL,) * 2, 0)
     namespaces.prctl(namespaces.PR_SET_NO_NEW_PRIVS, 1)
-
-
-def filter_calls(program: bytes | None) -> None:
-    """Install a seccomp filter, if there is one. Raises ContainerError."""
-    if program is None:
-        return
-    try:
-        filters.install(program)
-    except OSError as error:
-        hint = "the kernel's checker refuses this program" if error.errno == _EINVAL else ""
-        raise ContainerError("install", "the seccomp filter", errno=error.errno or 0, hint=hint) from error
 
 
 def bits(names: tuple[str, ...]) -> int:

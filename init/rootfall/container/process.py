@@ -22,13 +22,15 @@ _EBADF = 9
 
 
 class Ties(NamedTuple):
-    """What the first process has of the host: the launcher's two pipes, its own executable, a seccomp filter, a tty or -1."""
+    """What joins the first process to the host: the launcher's two pipes, its own executable, the tty or -1,
+    and the seccomp program for the command.
+    """
 
     go: int
     say: int
     own: os.stat_result
-    seccomp: bytes | None
     tty: int = -1
+    bpf: bytes | None = None
 
 
 def complete_descriptors(preserve: int) -> None:
@@ -81,8 +83,8 @@ def execute(process: Process, ties: Ties) -> "NoReturn":
     """Give up privileges and execute the command. Raises ContainerError with status 126 or 127 where it cannot be executed."""
     if ties.tty >= 0:
         take_terminal(ties.tty)
-    # A filter comes last, so that what is done before need not be allowed by it; but without no_new_privs it takes a privilege.
-    privileges.give_up(process, None if process.no_new_privileges else ties.seccomp)
+    early, late = (None, ties.bpf) if process.no_new_privileges else (ties.bpf, None)
+    privileges.give_up(process, early)
     if process.as_pid1:
         namespaces.tie_to_launcher(ties.go)  # a change of ids undid it
     # The pipe `say` is left, to tell what goes wrong; execve(2) closes it.
@@ -90,10 +92,7 @@ def execute(process: Process, ties: Ties) -> "NoReturn":
     calls.close_range(ties.say + 1)
     enter_directory(process.cwd)
     signals.reset()
-    environment = dict(each.split("=", 1) for each in process.env)
-    if process.no_new_privileges:
-        privileges.filter_calls(ties.seccomp)
-    program.execute(process.args, environment, ties.own)
+    program.execute(process.args, dict(each.split("=", 1) for each in process.env), ties.own, late)
 
 
 def take_terminal(tty: int) -> None:
