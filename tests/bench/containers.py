@@ -93,7 +93,7 @@ def tools(program: Path, root: Path, scratch: Path, *, rootless: bool) -> list[T
         crun = ("crun", "--root", state, "--cgroup-manager=disabled", "run", "--bundle", oci, "true")
         found.insert(2, Tool("crun, no cgroup", crun, (*ONLY_CGROUP2, *under)))
     if not rootless:
-        limited = (str(program), "container", "run", "--pids-max", "100", str(root), true)
+        limited = (str(program), "container", "run", "--pids-limit", "100", str(root), true)
         found.insert(1, Tool("rootfall, with a cgroup", limited))
     return found
 

@@ -30,7 +30,14 @@ from rootfall.linux import libc
 from tests.kernel import namespace
 
 PYTHON = os.path.realpath(sys.executable)
-START = "import sys; sys.path.insert(0, '/tmp/init'); from rootfall.container.command import main; sys.exit(main(sys.argv[1:]))"
+# As the frozen program starts: SIGINT ends it as it ends any program.
+START = """\
+import _signal, sys
+_signal.signal(2, _signal.SIG_DFL)
+sys.path.insert(0, "/tmp/init")
+from rootfall.container.command import main
+sys.exit(main(sys.argv[1:]))
+"""
 NOBODY = 65534
 BUSYBOX = "/bin/busybox"
 APPLETS = ("sh", "true", "false", "cat", "echo", "id", "ls", "mkdir", "rm", "sleep", "touch", "mount", "ps", "kill")

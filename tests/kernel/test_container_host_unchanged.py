@@ -84,13 +84,15 @@ def test_the_host_is_the_same_after_a_launcher_was_killed_at_any_moment(uid: int
         longest = 1.5 * (time.monotonic() - start)
         for _ in range(KILLED):
             options, number, moment = chosen.choice(cases), chosen.choice(signals), chosen.uniform(0, longest)
+            if "--as-pid1" in options:
+                number = signal.SIGKILL  # of a PID 1 that has no handler the kernel takes no other
             launcher = host.start(*options, *ENDLESS)
             early = wait_for_end(launcher, moment)
             launcher.send_signal(number)
             status, _, error = host.end(launcher)
             what = f"{options}, {number.name} after {1000 * moment:.1f} ms: status {status}, {error.decode()}"
             assert not early, what
-            assert b"Traceback" not in error, what
+            assert b"Traceback" not in error or b"/rootfall/" not in error, what  # but the interpreter, as it starts
             assert number != signal.SIGKILL or status == -number, what
             assert number == signal.SIGKILL or status in (-number, 128 + number), what
             after = host.look()
