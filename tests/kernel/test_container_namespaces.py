@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfall.container import id_maps, privileges
+from rootfall.container import id_maps, privileges, subordinate
 from rootfall.container.model import Container, IdMapping, User
 from tests.kernel import contained, namespace
 
@@ -152,7 +152,7 @@ def test_mappings_that_overlap_are_refused_by_the_kernel_and_shown(container_roo
 
 
 def test_only_what_is_lacking_is_to_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(id_maps, "granted_ranges", lambda path: [(1000, 10)])
+    monkeypatch.setattr(subordinate, "ranges", lambda kind, uid: ((1000, 10),))
     monkeypatch.setattr(id_maps, "user_name", lambda: "ada")
     mappings = (IdMapping(0, 7, 1), IdMapping(1, 1000, 10), IdMapping(11, 1005, 10))
     assert id_maps.lacking("gid", mappings, 7) == "add to /etc/subgid: ada:1005:10"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfall.container.model import CAPABILITIES, Container, Rlimit, User
+from rootfall.container.model import CAPABILITIES, Container, Mount, Rlimit, User
 from tests.kernel import contained
 
 _NO_DESCRIPTOR = "can't open '/proc/1/fd/*': No such file or directory"
@@ -386,6 +386,30 @@ def test_a_killed_launcher_takes_the_container_with_it_at_any_moment(root: Path,
         process.kill()
         said, _ = process.communicate(timeout=contained.LIMIT)  # it ends when the last process has closed it
         assert (process.returncode, said) == (-signal.SIGKILL, "")
+
+
+def test_a_signal_that_ends_ends_the_launcher_at_any_moment(root: Path, uid: int) -> None:
+    # The more there is to set up, the likelier the signal comes meanwhile.
+    made = contained.container(root, "sh", "-c", "sleep 1000 & sleep 1000", uid=uid)
+    made = made._replace(mounts=(*made.mounts, *(Mount("/tmp", "tmpfs") for _ in range(100))))
+    seen = set()
+    for milliseconds in range(20, 120, 5):
+        process = contained.start(made, uid)
+        assert process.stdout is not None
+        select.select([process.stdout], [], [], milliseconds / 1000)
+        process.terminate()
+        said, _ = process.communicate(timeout=contained.LIMIT)
+        # Before the launcher could do anything about it, during set-up, and when the command is there.
+        assert process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM), said
+        assert not said or "signal 15 while it was set up" in said
+        seen.add((process.returncode, said != ""))
+    assert (128 + signal.SIGTERM, False) in seen or (128 + signal.SIGTERM, True) in seen
+
+
+def test_a_filter_can_be_installed_without_no_new_privileges(root: Path, uid: int) -> None:
+    made = contained.container(root, "cat", "/proc/self/status", uid=uid, no_new_privileges=False, seccomp="default")
+    seen = status_of(contained.run(made, uid)[1])
+    assert (seen["NoNewPrivs"], seen["Seccomp"], seen["CapEff"]) == ("0", "2", "0" * 16)
 
 
 def first_of(process: "subprocess.Popen[str]") -> int:

@@ -53,6 +53,8 @@ def main(argv: list[str]) -> int:
         # The reader has gone; Python's own flush at exit must not complain about that.
         os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
         return 141
+    except KeyboardInterrupt:  # there was nothing to undo yet: from then on signals are held
+        return 130
     return status
 
 

@@ -52,13 +52,9 @@ def run(container: Container) -> int:
         fault = wait.until_started(first, hear, held)
         if fault is not None:
             status = wait.until_ended(first, held)
-        else:
-            status = wait.until_ended(first, held) if line is None else relay(first, line, held)
-        if group is not None:
-            status = group.explain(status)
-        if fault is not None:
-            raise explained(fault, container, status)
-        return status
+            raise explained(fault, container, group.explain(status) if group is not None else status)
+        status = wait.until_ended(first, held) if line is None else relay(first, line, held)
+        return group.explain(status) if group is not None else status
     finally:
         if group is not None:
             group.remove()
@@ -114,6 +110,7 @@ def first_process(
         tty = give_terminal(container, line)
         set_up(what)
         tty = tty if line is None or tty >= 0 else give_terminal(container, line, inside=True)
+        failure.tell_set_up(say)
         status = process.hand_over(what.handover.process, ties._replace(tty=tty))
     except BaseException as error:  # whatever it is: the launcher's own story must not go on in here
         failure.tell(say, error)
