@@ -96,7 +96,8 @@ def test_the_command_line_prints_the_plan_and_does_nothing(capsys: pytest.Captur
         (["run", "--nonsense", "/r", "sh"], 125, "err"),
         (["check"], 2, "err"),
         (["check", "--help"], 0, "out"),
-        (["check", "/no/such/file"], 1, "err"),
+        (["check", "/no/such/file"], 2, "err"),
+        (["check", "/dev/null"], 2, "err"),
         (["run", "--config", "/no/such/file"], 125, "err"),
     ],
 )
