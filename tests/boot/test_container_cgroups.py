@@ -61,7 +61,10 @@ def parts(
 ) -> dict[str, tuple[str, int]]:
     """What each part of the script said, and its exit status."""
     append = f"console=ttyS0 quiet panic=-1 {ONE_OF_TWO} root=UUID={DISK_UUID} rw systemd.run=\"/bin/sh -c '{SCRIPT}'\""
-    disks = (Disk(debian_disk("bookworm"), snapshot=True), Disk(disk, snapshot=True))
+    disks = (
+        Disk(debian_disk("bookworm", ("dbus-user-session", "libpam-systemd")), snapshot=True),
+        Disk(disk, snapshot=True),
+    )
     console = boot(Machine(kernel.image, image(kernel), append, memory=768, cpus=2, disks=disks)).console
     found = {}
     for said, name, status in re.findall(r"(.*?)^@@ (\S+) (\d+) at .*?\n", console, re.DOTALL | re.MULTILINE):
@@ -73,7 +76,7 @@ def parts(
 Parts = dict[str, tuple[str, int]]
 
 
-@pytest.mark.parametrize("part", ["memory", "user-memory", "delegated"])
+@pytest.mark.parametrize("part", ["memory", "user-memory", "scope", "delegated"])
 def test_an_allocation_beyond_memory_max_is_killed_and_reported(parts: Parts, part: str) -> None:
     said, status = parts[part]
     assert status == 137

@@ -7,7 +7,7 @@ here=$(dirname "$0")
 tree=/sys/fs/cgroup
 rootfall="$here/rootfall/rootfall container run"
 disk=$(cat /sys/class/block/"$(basename "$(findmnt -no SOURCE "$here")")"/dev)
-echo user:x:1000:1000::/:/bin/sh >> /etc/passwd
+echo user::1000:1000::/:/bin/sh >> /etc/passwd
 echo user:x:1000: >> /etc/group
 exec=      # or "exec": in place of the shell
 delegated= # or a cgroup
@@ -46,6 +46,11 @@ as_user() { # CGROUP COMMAND…: as a user, in that cgroup
 
 delegate() { # CGROUP: give it to the user, as admin-guide/cgroup-v2 says, "Delegation"
 	mkdir "$1" && chown 1000 "$1" "$1/cgroup.procs" "$1/cgroup.threads" "$1/cgroup.subtree_control"
+}
+
+scope() { # COMMAND…: as a user, in a scope of that user's own systemd
+	setpriv --reuid=1000 --regid=1000 --clear-groups env XDG_RUNTIME_DIR=/run/user/1000 \
+		systemd-run --quiet --user --scope -p Delegate=yes "$@"
 }
 
 service() { # LINES COMMAND…: as a service of systemd's
@@ -137,6 +142,8 @@ delegated=
 # shellcheck disable=SC2086
 {
 	part not-delegated setpriv --reuid=1000 --regid=1000 --clear-groups $rootfall --pids-limit 9 "$here/root" /bin/limits affinity
+	systemctl --quiet start basic.target dbus.socket systemd-logind user@1000
+	part scope scope $rootfall --memory 48M --memory-swap-max 0 "$here/root" /bin/limits eat 96
 	part delegated service "User=user\nDelegate=yes" $rootfall --memory 48M --memory-swap-max 0 "$here/root" /bin/limits eat 96
 	part service service "User=0" $rootfall --pids-limit 20 "$here/root" /bin/limits fork 100
 }
