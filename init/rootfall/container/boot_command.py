@@ -8,7 +8,7 @@ reboot (as systemd-nspawn has it), 125 for what kept it from starting.
 import os
 
 from rootfall.container import boot as booting
-from rootfall.container import command, options
+from rootfall.container import options, run_command
 from rootfall.container.forms import number
 from rootfall.container.model import CAPABILITIES, Stop
 from rootfall.errors import ContainerError
@@ -52,13 +52,13 @@ def boot(argv: list[str]) -> int:
             "boot", line.root, seen="systemd, which needs a cgroup of its own", hint="run it as root (sudo)"
         )
     asked = defaults_of_boot() | line.asked
-    container = command.made(line._replace(asked=asked, command=(init.path, *line.command)))
+    container = run_command.made(line._replace(asked=asked, command=(init.path, *line.command)))
     stop = Stop(
         number(own.get("--stop-signal", [str(init.stop_signal())])[-1], 1, 64),
         number(own.get("--stop-timeout", [str(_PATIENCE)])[-1], 1, 86400),
     )
     container = booting.prepare(container, init, stop, tuple(own.get("--console", ())), root)
-    status = command.start(container, only_plan=bool(line.asked.get("plan")))
+    status = run_command.start(container, only_plan=bool(line.asked.get("plan")))
     return {_WENT_OFF: 0, _RESTARTED: REBOOT}.get(status, status)
 
 
