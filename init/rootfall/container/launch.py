@@ -106,6 +106,8 @@ def first_process(
             os._exit(FAILED)
         namespaces.tie_to_launcher(go)
         ties = process.Ties(go, say, program.ourselves(), bpf=bpf)
+        if "pid" not in container.namespaces and not container.process.as_pid1:
+            ties = ties._replace(children=namespaces.stand_in_for_pid_1(go))
         namespaces.settle(container)
         tty = give_terminal(container, line)
         set_up(what)

@@ -22,8 +22,9 @@ _EBADF = 9
 
 
 class Ties(NamedTuple):
-    """What joins the first process to the host: the launcher's two pipes, its own executable, the tty or -1,
-    and the seccomp program for the command.
+    """What the first process has of the host: the launcher's two pipes, its own executable, a tty, a seccomp program.
+
+    `children` is what `reaper.reap` wants, or -1.
     """
 
     go: int
@@ -31,6 +32,7 @@ class Ties(NamedTuple):
     own: os.stat_result
     tty: int = -1
     bpf: bytes | None = None
+    children: int = -1
 
 
 def complete_descriptors(preserve: int) -> None:
@@ -74,9 +76,11 @@ def hand_over(process: Process, ties: Ties) -> int:
         except BaseException as error:
             failure.tell(ties.say, error)
             os._exit(getattr(error, "status", ContainerError.status))
-    calls.close_range(0)  # who reads from the command sees its end, not ours
+    # Who reads from the command is to see its end, not ours.
+    calls.close_range(0, ties.children - 1 if ties.children >= 0 else calls.LAST)
+    calls.close_range(ties.children + 1)
     privileges.give_up_all_but_kill()
-    return reaper.reap(command)
+    return reaper.reap(command, ties.children)
 
 
 def execute(process: Process, ties: Ties) -> "NoReturn":
