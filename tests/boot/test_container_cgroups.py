@@ -61,7 +61,10 @@ def parts(
 ) -> dict[str, tuple[str, int]]:
     """What each part of the script said, and its exit status."""
     append = f"console=ttyS0 quiet panic=-1 {ONE_OF_TWO} root=UUID={DISK_UUID} rw systemd.run=\"/bin/sh -c '{SCRIPT}'\""
-    disks = (Disk(debian_disk("bookworm"), snapshot=True), Disk(disk, snapshot=True))
+    disks = (
+        Disk(debian_disk("bookworm", ("dbus-user-session", "libpam-systemd")), snapshot=True),
+        Disk(disk, snapshot=True),
+    )
     console = boot(Machine(kernel.image, image(kernel), append, memory=768, cpus=2, disks=disks)).console
     found = {}
     for said, name, status in re.findall(r"(.*?)^@@ (\S+) (\d+) at .*?\n", console, re.DOTALL | re.MULTILINE):
@@ -73,7 +76,7 @@ def parts(
 Parts = dict[str, tuple[str, int]]
 
 
-@pytest.mark.parametrize("part", ["memory", "user-memory", "delegated"])
+@pytest.mark.parametrize("part", ["memory", "user-memory", "scope", "delegated"])
 def test_an_allocation_beyond_memory_max_is_killed_and_reported(parts: Parts, part: str) -> None:
     said, status = parts[part]
     assert status == 137
@@ -139,8 +142,9 @@ def test_what_is_left_without_a_pid_namespace_is_killed(parts: Parts) -> None:
     assert (said, status) == ("forked 30, then no more\n", 0)
 
 
-def test_a_launcher_that_is_killed_leaves_no_cgroup(parts: Parts) -> None:
-    said, status = parts["killed"]
+@pytest.mark.parametrize("part", ["killed", "alone-killed"])
+def test_a_launcher_that_is_killed_leaves_no_cgroup(parts: Parts, part: str) -> None:
+    said, status = parts[part]
     assert status == 0
     assert said == "forked 5, then no more\nwaited: 0\nleft: \n"
 
@@ -179,3 +183,9 @@ def test_a_parent_with_processes_is_refused(parts: Parts) -> None:
 
 def test_a_parent_can_be_named(parts: Parts) -> None:
     assert parts["given"] == ("processors 0\n", 0)
+
+
+def test_a_limit_that_was_lifted_meanwhile_is_told(parts: Parts) -> None:
+    said, status = parts["lifted"]
+    assert status == 0
+    assert "the limit cpu.weight was lifted while the container ran: who manages /sys/fs/cgroup/given" in said

@@ -46,7 +46,7 @@ def test_a_file_is_read_without_a_python_beside_it(program: Path, root: Path) ->
     assert run(program, "run", "--config", file, "--env", "A=you", "--", "sh", "-c", "echo $A!").stdout == "you!\n"
     file.write_text("version: 1\nroot: {path: root}\nproces: {}\n")
     done = run(program, "check", file)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert f'{file}:3:1: proces: unknown key; did you mean "process"?' in done.stderr
 
 

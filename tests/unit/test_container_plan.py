@@ -65,6 +65,19 @@ def test_the_hand_over_says_what_the_command_may(words: list[str], text: str) ->
     assert text in str(last)
 
 
+def test_limits_are_named_as_the_kernels_files() -> None:
+    words = ("--memory", "1M", "--memory-swap-max", "0", "--pids-limit", "5", "--cpus", "0.5", "--cpu-weight", "9")
+    more = ("--cpuset", "0", "--cpuset-mems", "0", "--io-max", "8:0,wbps=1", "--cgroup-parent", "/a", "--name", "b")
+    assert str(made(*words, *more, "/r", "sh").outside[0]) == (
+        "make the cgroup b in /a with memory.max=1048576, memory.swap.max=0, pids.max=5, cpu.max=50000 100000, cpu.weight=9, "
+        "cpuset.cpus=0, cpuset.mems=0, io.max=8:0 wbps=1"
+    )
+    assert (
+        str(made("--cgroup-parent", "/a", "--name", "b", "/r", "sh").outside[0])
+        == "make the cgroup b in /a with no limits"
+    )
+
+
 def test_the_command_line_prints_the_plan_and_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """There is no such root: a plan does not look."""
     assert command.main(["run", "--plan", "--map-users", "0:1:1", "--map-groups", "0:1:1", "/no/such/root", "sh"]) == 0
@@ -83,7 +96,8 @@ def test_the_command_line_prints_the_plan_and_does_nothing(capsys: pytest.Captur
         (["run", "--nonsense", "/r", "sh"], 125, "err"),
         (["check"], 2, "err"),
         (["check", "--help"], 0, "out"),
-        (["check", "/no/such/file"], 1, "err"),
+        (["check", "/no/such/file"], 2, "err"),
+        (["check", "/dev/null"], 2, "err"),
         (["run", "--config", "/no/such/file"], 125, "err"),
     ],
 )

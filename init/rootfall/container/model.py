@@ -115,7 +115,7 @@ class Resources(NamedTuple):
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     io_max: tuple[str, ...] = ()
-    parent: str = ""  # the cgroup that the container's own is made in, by its path; empty: below the launcher's
+    parent: str = ""  # the cgroup in which the container's is made, by its path; empty: near the launcher's
 
     def asked(self) -> bool:
         """Whether any limit is set."""
