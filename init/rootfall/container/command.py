@@ -75,8 +75,12 @@ def run(words: list[str]) -> int:
 
         print(option_table.usage(), end="", flush=True)
         return 0
-    container = made(line)
-    if line.asked.get("plan"):
+    return start(made(line), only_plan=bool(line.asked.get("plan")))
+
+
+def start(container: "Container", *, only_plan: bool) -> int:
+    """Start a container, or print its plan; returns the exit status."""
+    if only_plan:
         from rootfall.container import plan
 
         print(plan.make_plan(container), flush=True)

@@ -179,7 +179,9 @@ def make_plan(container: Container) -> Plan:
         hint = "a container has a mount namespace of its own, or its mounts would be the host's"
         raise ContainerError("start", container.id, seen=f"namespaces: {' '.join(container.namespaces)}", hint=hint)
     outside: list[Outside] = []
-    if container.resources.asked():
+    # One that may write to its cgroup must have one that is nobody else's.
+    writes = any(each.type in ("cgroup", "cgroup2") and "rw" in each.options for each in container.mounts)
+    if container.resources.asked() or writes:
         outside.append(MakeCgroup(container.id, container.resources))
     outside.append(Clone(container.namespaces))
     if "user" in container.namespaces:
