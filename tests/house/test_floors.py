@@ -20,8 +20,8 @@ FLOORS = (
     "container.cgroup_v1 container.cgroup_v2 "
     "container.config container.failure container.namespaces container.process container.profile "
     "container.subordinate "
-    "container.attributes container.cgroup_view container.dev container.enter container.hide container.in_root "
-    "container.mount_walk container.mounts container.overlay container.ramfs",
+    "container.attach container.attributes container.cgroup_view container.dev container.enter container.hide "
+    "container.in_root container.mount_walk container.mounts container.overlay container.ramfs",
     "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
     "linux.standins linux.seccomp linux.tty linux.udev linux.mount_api linux.namespaces password "
     "container container.model container.plan container.defaults container.forms container.option_table container.options "

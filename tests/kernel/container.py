@@ -88,6 +88,8 @@ def container(
 def start(asked: Container, uid: int = 0, before: Callable[[], None] | None = None) -> Done:
     """Run a container in a process of its own, as this user; `before` is done in it first."""
     (out, out_write), (err, err_write) = os.pipe(), os.pipe()
+    for each in (out_write, err_write) if uid else ():
+        os.fchown(each, uid, uid)  # so that it can be opened by name: /dev/stdout
 
     def child() -> None:
         os.setpgid(0, 0)

@@ -7,7 +7,7 @@ it (cgroups(7)); the one of version 2 beside them is "unified". Without a cgroup
 
 import os
 
-from rootfall.container import attributes, in_root, mounts
+from rootfall.container import attach, attributes, in_root
 from rootfall.container.model import Mount
 from rootfall.linux import libc, mount_api
 
@@ -16,7 +16,7 @@ _SAFE = ("nosuid", "nodev", "noexec")
 
 def make(root: int, mount: Mount) -> None:
     """Mount it at the mount's destination; writable only with `rw`."""
-    target = mounts.place(root, mount, in_root.DIRECTORY)
+    target = attach.place(root, mount, in_root.DIRECTORY)
     words = (*_SAFE, "rw" if "rw" in mount.options else "ro")
     if libc.statfs_magic("/sys/fs/cgroup") == libc.CGROUP2_SUPER_MAGIC:
         os.close(_attach(target, "cgroup2", words, root, mount.destination))
@@ -52,4 +52,4 @@ def _hierarchy(top: int, controllers: str, words: tuple[str, ...]) -> None:
 
 
 def _attach(target: int, fstype: str, words: tuple[str, ...], root: int, path: str) -> int:
-    return mounts.attach_new(target, fstype, fstype, words, lambda: in_root.open_place(root, path))
+    return attach.attach_new(target, fstype, fstype, words, lambda: in_root.open_place(root, path))

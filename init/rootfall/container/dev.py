@@ -7,7 +7,7 @@ is nodev itself: what is made in it later is inert, what is bound into it is not
 
 import os
 
-from rootfall.container import attributes, in_root, mounts
+from rootfall.container import attach, attributes, in_root
 from rootfall.container.model import Mount
 from rootfall.errors import MountError
 from rootfall.linux import libc, mount_api
@@ -31,9 +31,9 @@ _TTY_GROUP = 5  # on every distribution; mapped or not
 def make(root: int, mount: Mount) -> None:
     """Make it at the mount's destination; "mqueue" among the options adds /dev/mqueue, others are those of the tmpfs."""
     words = tuple(each for each in mount.options if each not in ("mqueue", "ro"))
-    target = mounts.place(root, mount, in_root.DIRECTORY)
+    target = attach.place(root, mount, in_root.DIRECTORY)
     options = ("mode=0755", "size=64k", "noexec", *words)
-    dev = mounts.attach_new(target, "tmpfs", "dev", options, lambda: in_root.open_place(root, mount.destination))
+    dev = attach.attach_new(target, "tmpfs", "dev", options, lambda: in_root.open_place(root, mount.destination))
     os.close(target)
     for name, major, minor in NODES:
         node = open_node(name, major, minor)
@@ -67,31 +67,34 @@ def open_node(name: str, major: int, minor: int) -> int:
 
 
 def bind_console(root: int, terminal: int) -> None:
-    """Bind the pty that `terminal` is open on as /dev/console below the root (CVE-2025-52565: only after a look at it)."""
-    name = os.ttyname(terminal)
-    node = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    if libc.statfs_magic(node) != libc.DEVPTS_SUPER_MAGIC or not os.path.samestat(os.fstat(node), os.fstat(terminal)):
-        raise MountError(
-            "use the terminal", name, seen="something else by that name", hint="it must be a pty of /dev/pts"
-        )
+    """Bind the pty that `terminal` is open on as /dev/console below the root: by that descriptor, no name is asked for it.
+
+    It must have been opened in our mount namespace; its name could be another's by now (CVE-2025-52565). Raises MountError.
+    """
+    if libc.statfs_magic(terminal) != libc.DEVPTS_SUPER_MAGIC or os.fstat(terminal).st_mode & _TYPE != _CHARACTER:
+        raise MountError("use the terminal as", "/dev/console", seen="something else", hint="it must be a pty")
     dev = in_root.open_place(root, "/dev")
-    _bind(node, dev, "console")
+    try:
+        _bind(terminal, dev, "console")
+    except OSError as error:
+        raise MountError("bind the terminal on", "/dev/console", errno=error.errno or 0) from error
     os.close(dev)
-    os.close(node)
 
 
 def _bind(node: int, dev: int, name: str) -> None:
     target = in_root.make_place(dev, name, in_root.FILE)
     options = attributes.Options(_INERT, _INERT, recursive=False)
-    os.close(mounts.bind_on(node, target, options, lambda: in_root.open_place(dev, name)))
+    os.close(attach.bind_on(node, target, options, lambda: in_root.open_place(dev, name)))
     os.close(target)
 
 
 def _below(dev: int, name: str, fstype: str, words: tuple[str, ...]) -> None:
     os.mkdir(name, 0o755, dir_fd=dev)
     target = in_root.open_place(dev, name)
-    os.close(mounts.attach_new(target, fstype, fstype, words, lambda: in_root.open_place(dev, name)))
-    os.close(target)
+    try:
+        os.close(attach.attach_new(target, fstype, fstype, words, lambda: in_root.open_place(dev, name)))
+    finally:
+        os.close(target)
 
 
 def _devpts(dev: int) -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 
 from rootfall import pivot_root
-from rootfall.container import attributes, in_root, mounts
+from rootfall.container import attach, attributes, in_root
 from rootfall.container.plan import PivotRoot
 from rootfall.errors import SwitchRootError
 from rootfall.linux import libc, mount_api
@@ -55,13 +55,26 @@ def forbid_imports() -> "tuple[list[Any], list[str]]":
 
 def _with_put_old(kernel: Kernel, root: int, old: int, put_old: str) -> None:
     """pivot_root(2) with a directory for the old root, made for it and removed afterwards if it was not there."""
+    parent, place, made = _place_for_old(root, put_old)
+    pivot_root.enter_with_put_old(kernel, root, attributes.by_name(place), old)
+    os.close(place)
+    if made:
+        os.rmdir(os.path.basename(put_old.rstrip("/")), dir_fd=parent)
+    os.close(parent)
+
+
+def _place_for_old(root: int, put_old: str) -> tuple[int, int, bool]:
+    """The directory that `put_old` is in, itself, and whether it was made; all of it looked up in the new root."""
     above, _, name = put_old.rstrip("/").rpartition("/")
-    parent, made = in_root.open_place(root, above or "/"), False
+    made = False
     try:
-        os.mkdir(name, 0o700, dir_fd=parent)
-        made = True
-    except FileExistsError:
-        pass
+        parent = in_root.open_place(root, above or "/")
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+            made = True
+        except FileExistsError:
+            pass
+        place = in_root.open_place(root, put_old)
     except OSError as error:
         hint = (
             'make it in the root, or do without: pivot_root(".", ".") needs no directory'
@@ -71,17 +84,13 @@ def _with_put_old(kernel: Kernel, root: int, old: int, put_old: str) -> None:
         raise SwitchRootError(
             "make the directory for the old root,", put_old, errno=error.errno or 0, hint=hint
         ) from error
-    place = in_root.open_place(root, put_old)
-    if not mounts.is_directory(place) or os.path.samestat(os.fstat(place), os.fstat(root)):
-        seen = "the new root itself" if mounts.is_directory(place) else "something that is no directory"
+    directory = attach.is_directory(place)
+    if not directory or os.path.samestat(os.fstat(place), os.fstat(root)):
+        seen = "the new root itself" if directory else "something that is no directory"
         raise SwitchRootError(
             "put the old root on", put_old, seen=seen, hint="name a directory, or one that can be made"
         )
-    pivot_root.enter_with_put_old(kernel, root, attributes.by_name(place), old)
-    os.close(place)
-    if made:
-        os.rmdir(name, dir_fd=parent)
-    os.close(parent)
+    return parent, place, made
 
 
 def _without_pivot(kernel: Kernel, root: int, error: OSError) -> None:

@@ -7,7 +7,7 @@ read-only tmpfs, the same one everywhere. What is not there need not be hidden.
 
 import os
 
-from rootfall.container import attributes, dev, in_root, mounts
+from rootfall.container import attach, attributes, dev, in_root
 from rootfall.errors import MountError
 from rootfall.linux import mount_api
 
@@ -43,7 +43,7 @@ def _each(root: int, path: str, attempted: str, act: "Callable[[int, str], None]
 
 def _make_read_only(root: int, place: int, path: str) -> None:
     options = attributes.Options(_RDONLY, _RDONLY)
-    os.close(mounts.bind_on(place, place, options, lambda: in_root.open_place(root, path)))
+    os.close(attach.bind_on(place, place, options, lambda: in_root.open_place(root, path)))
 
 
 class Covers:
@@ -55,12 +55,12 @@ class Covers:
 
     def cover(self, place: int, path: str) -> None:
         """Mask what `place` is open on, which is `path` below the root."""
-        if not mounts.is_directory(place):
+        if not attach.is_directory(place):
             if self.null < 0:
                 self.null = dev.open_node(*dev.NODES[0])
             self._bind(self.null, place, path)
         elif self.empty < 0:
-            self.empty = mounts.attach_new(
+            self.empty = attach.attach_new(
                 place, "tmpfs", "masked", _EMPTY, lambda: in_root.open_place(self.root, path)
             )
         else:
@@ -68,7 +68,7 @@ class Covers:
 
     def _bind(self, cover: int, place: int, path: str) -> None:
         options = attributes.Options(_COVER, _COVER, recursive=False)
-        os.close(mounts.bind_on(cover, place, options, lambda: in_root.open_place(self.root, path)))
+        os.close(attach.bind_on(cover, place, options, lambda: in_root.open_place(self.root, path)))
 
     def close(self) -> None:
         """Let go of them."""

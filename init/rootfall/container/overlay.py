@@ -7,7 +7,7 @@ descriptors (/proc/self/fd/N), so that no name is looked up twice and none needs
 
 import os
 
-from rootfall.container import attributes, mounts
+from rootfall.container import attach, attributes
 from rootfall.container.model import Root
 from rootfall.errors import MountError
 
@@ -17,7 +17,8 @@ _HINTS = {
     _EPERM: "in a user namespace an overlay needs Linux 5.11",
     _EBUSY: "another overlay uses the upper or the work directory",
     _ENODEV: "this kernel has no overlay file system (modprobe overlay)",
-    _EINVAL: "not every file system can hold an upper layer: overlay itself and NFS cannot; the kernel's log says more",
+    _EINVAL: "not every file system can hold an upper layer (overlay itself and NFS cannot), "
+    "and in a user namespace nothing may be mounted below the root; the kernel's log says more",
     _ELOOP: "the layers overlap: upper and work must lie outside of the root",
 }
 
@@ -32,7 +33,7 @@ def prepare(root: Root) -> int:
     if _in_a_user_namespace():
         words.append("userxattr")
     try:
-        made = mounts.attach_new(lower, "overlay", "overlay", ("suid", *words), lambda: _again(root))
+        made = attach.attach_new(lower, "overlay", "overlay", ("suid", *words), lambda: _again(root))
     except OSError as error:
         said = error.strerror or ""
         seen = "" if said == os.strerror(error.errno or 0) else said
@@ -48,7 +49,7 @@ def prepare(root: Root) -> int:
 def _in_memory(root: Root, lower: int) -> tuple[int, int]:
     """Upper and work directory on a tmpfs that only we see: it lies over the lower layer, and the overlay over it."""
     try:
-        memory = mounts.attach_new(lower, "tmpfs", "volatile", ("mode=0700",), lambda: _again(root))
+        memory = attach.attach_new(lower, "tmpfs", "volatile", ("mode=0700",), lambda: _again(root))
         for name in ("upper", "work"):
             os.mkdir(name, 0o755, dir_fd=memory)
         upper, work = (os.open(name, _DIRECTORY, dir_fd=memory) for name in ("upper", "work"))

@@ -6,6 +6,7 @@ process before it executes anything. The last record is the hand-over: the root 
 """
 
 from rootfall.container.model import Container, IdMapping, Mount, Process, Resources, Root
+from rootfall.errors import ContainerError
 from rootfall.record import NamedTuple
 
 
@@ -165,7 +166,10 @@ class Plan(NamedTuple):
 
 
 def make_plan(container: Container) -> Plan:
-    """The plan of a container."""
+    """The plan of a container. Raises ContainerError for one whose mounts would be the host's."""
+    if "mount" not in container.namespaces:
+        hint = "a container has a mount namespace of its own, or its mounts would be the host's"
+        raise ContainerError("start", container.id, seen=f"namespaces: {' '.join(container.namespaces)}", hint=hint)
     outside: list[Outside] = []
     if container.resources.asked():
         outside.append(MakeCgroup(container.id, container.resources))
