@@ -38,8 +38,8 @@ _EXCLUDES = (
 ).split()
 # Dropped after the analysis: PyInstaller insists on them, for codecs that are not in the image.
 _DROP = "_compat_pickle _py_abc _threading_local quopri stringprep optparse doctest unittest pdb bdb cmd code codeop".split()
-# The interpreter itself needs these before PyInstaller's importer is there; what else is in base_library.zip goes to the
-# PYZ archive, whose directory is read in C.
+# The interpreter itself needs these before PyInstaller's importer is there, as files; what else PyInstaller has in its
+# base_library.zip goes to the PYZ archive, whose directory is read in C.
 _BASE_LIBRARY = tuple(
     f"{name}.pyc"
     for name in "encodings/__init__ encodings/aliases encodings/ascii encodings/latin_1 encodings/utf_8".split()

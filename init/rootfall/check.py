@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from rootfall.errors import Problem
 from rootfall.model import BootConfig, Config, ImageConfig, OnFailure, Root
-from rootfall.schema import BOOT, LEVELS, Kind, RemedyError, Table, children, join, near
+from rootfall.schema import BOOT, LEVELS, Kind, RemedyError, Table, children, join
+from rootfall.similar import near
 from rootfall.yaml_tree import LIST, MAPPING, NOTHING, NUMBER, REFUSED, TEXT, Node, seen, short
 
 TYPE_CHECKING = False

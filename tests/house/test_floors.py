@@ -14,24 +14,26 @@ from tests.house.imports import ROOTS, imports, sources
 FLOORS = (
     "__main__",
     "main",
-    "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch",
+    "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch "
+    "container.pivot_command",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
-    "container.cgroups container.cgroup_events container.cgroup_files container.cgroup_keeper "
-    "container.cgroup_v1 container.cgroup_v2 "
-    "container.config container.failure container.namespaces container.process container.profile "
-    "container.subordinate "
+    "container.cgroups container.cgroup_events container.cgroup_files container.cgroup_keeper container.cgroup_v1 "
+    "container.cgroup_v2 container.config container.failure container.id_maps container.namespaces "
+    "container.privileges container.process container.profile container.program container.reaper container.refusal "
+    "container.subordinate container.terminal container.wait "
     "container.attach container.attributes container.cgroup_view container.dev container.enter container.hide "
-    "container.in_root container.mount_walk container.mounts container.overlay container.ramfs",
-    "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
-    "linux.standins linux.seccomp linux.tty linux.udev linux.mount_api linux.namespaces password "
+    "container.in_root container.mount_walk container.mounts container.observe container.overlay container.ramfs",
+    "cmdline config check schema similar yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc "
+    "linux.signals linux.standins linux.seccomp linux.tty linux.udev linux.capabilities linux.mount_api linux.namespaces "
+    "linux.statx password "
     "container container.model container.plan container.defaults container.forms container.option_table container.options "
-    "container.seccomp",
+    "container.seccomp container.diagnose container.facts container.mount_checks",
     "model errors record",
 )
 PURE = (
-    "cmdline config check schema yaml_tree device_ref modalias ready model errors record "
-    "container.model container.plan container.defaults container.forms container.option_table container.options "
-    "container.seccomp"
+    "cmdline config check schema similar yaml_tree device_ref modalias ready model errors record "
+    "container container.model container.plan container.defaults container.forms container.option_table container.options "
+    "container.seccomp container.diagnose container.facts container.mount_checks"
 ).split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
 # `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own, and so is

@@ -2,6 +2,7 @@
 """The command line of `rootfall container run`: words become a Container, and every mistake says what is right."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -215,7 +216,7 @@ def test_the_environment_is_clean_and_names_are_passed_on() -> None:
         (["--preserve-fds", "2"], {"preserve_fds": 2}),
     ],
 )
-def test_the_process(words: list[str], change: dict[str, object]) -> None:
+def test_the_process(words: list[str], change: dict[str, Any]) -> None:
     found = process(*words)
     assert found._replace(env=()) == Process(("sh",))._replace(**change)
 

@@ -2,7 +2,8 @@
 """`rootfall container …`: which command is meant, the exit status, and the one place that prints errors.
 
 Exit status: `run` and `boot` have the command's own, and 125 for whatever keeps it from starting, a wrong option too, as docker
-and podman do; the others 1; 2 if there is no such command. Each is imported when it is called: a run is to be quick.
+and podman do; `check` has 2, as `rootfall check` has, the others 1; no such command is 2. Each is imported when it is called:
+a run is to be quick.
 """
 
 import os
@@ -24,7 +25,7 @@ COMMANDS = {
     "boot": ("rootfall.container.boot_command", "boot", 125, "Start the init of a root as a container."),
     "pivot": ("rootfall.container.pivot_command", "pivot", 1, "Do pivot_root(2), and explain what the kernel says."),
     "explain": ("rootfall.container.pivot_command", "explain", 1, "Say beforehand what pivot_root would do."),
-    "check": ("rootfall.container.command", "check", 1, "Check a container's file, without running it."),
+    "check": ("rootfall.container.command", "check", 2, "Check a container's file, without running it."),
 }
 
 
@@ -48,11 +49,13 @@ def main(argv: list[str]) -> int:
         print(error, file=sys.stderr)
     except RootfallError as error:
         print(f"rootfall: {error}", file=sys.stderr)
-        return getattr(error, "status", status)
+        return getattr(error, "status", status) if status == 125 else status
     except BrokenPipeError:
         # The reader has gone; Python's own flush at exit must not complain about that.
         os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
         return 141
+    except KeyboardInterrupt:  # there was nothing to undo yet: from then on signals are held
+        return 130
     return status
 
 

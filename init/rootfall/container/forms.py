@@ -361,7 +361,7 @@ UNMASKED = Form(
     "PATH|ALL", 'an absolute path in the new root, without "..", or ALL', lambda t: t if t == "ALL" else place(t)
 )
 PROPAGATION = choice("private", "slave", "shared", "unbindable")
-OVERLAY = Form("UPPER:WORK", "two directories of one file system, UPPER:WORK", overlay)
+OVERLAY = Form("UPPER:WORK", "two directories of one file system, UPPER:WORK; or volatile", overlay)
 BIND = Form("SRC[:DEST[:OPTS]]", "SOURCE[:DESTINATION[:OPTION,…]], the destination absolute", bind)
 RO_BIND = BIND._replace(read=read_only_bind)
 RRO_BIND = BIND._replace(read=recursive_bind)

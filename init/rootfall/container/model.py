@@ -8,15 +8,7 @@ from rootfall.record import NamedTuple
 
 NAMESPACES = ("user", "mount", "pid", "network", "uts", "ipc", "cgroup", "time")
 
-# What of /proc and /sys a container is not shown, or not let write: the defaults of OCI runtimes.
-MASKED = (
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
-    "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
-)  # fmt: skip
-READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-
-
-# Each at its number (linux/capability.h).
+# Each at the place of its number (linux/capability.h, asm-generic/resource.h).
 CAPABILITIES = tuple(
     f"CAP_{name}"
     for name in (
@@ -26,13 +18,17 @@ CAPABILITIES = tuple(
         "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
     ).split()
 )
-# Each at its number, too (asm-generic/resource.h; mips and sparc have another order).
 RLIMITS = tuple(
     f"RLIMIT_{name}"
-    for name in (
-        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
-    )
+    for name in "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
 )
+
+# What of /proc and /sys a container is not shown, or not let write: the defaults of OCI runtimes.
+MASKED = (
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+    "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+)  # fmt: skip
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
 class IdMapping(NamedTuple):
@@ -119,9 +115,7 @@ class Resources(NamedTuple):
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     io_max: tuple[str, ...] = ()
-    parent: str = (
-        ""  # the cgroup that the container's is made in, from the hierarchy's root on; empty: near the launcher's
-    )
+    parent: str = ""  # the cgroup in which the container's is made, by its path; empty: near the launcher's
 
     def asked(self) -> bool:
         """Whether any limit is set."""

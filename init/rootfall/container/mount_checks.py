@@ -31,7 +31,8 @@ def _slave(facts: Facts, number: int) -> tuple[Act, ...]:
 
 def _bind(facts: Facts) -> tuple[Act, ...]:
     """New_root onto itself; before that, out of the peer group of what holds it: the bind is nobody else's business."""
-    if facts.new.path == "/" or facts.new.deleted or facts.new.mount not in facts.mounts:
+    hidden = facts.new.mount not in facts.mounts and facts.new.mount != facts.root.mount
+    if facts.new.path == "/" or facts.new.deleted or hidden:
         return ()
     act = Act(facts.new.path, facts.new.path, MS_BIND | MS_REC)
     return (*(_slave(facts, facts.new.mount) if facts.peers(facts.new.mount) else ()), act)
@@ -244,6 +245,8 @@ def _old_outside(facts: Facts) -> Diagnosis | None:
 
 
 def _new_outside(facts: Facts) -> Diagnosis | None:
+    if facts.new.mount not in facts.mounts:
+        return None  # of that, more is said above
     below = facts.below(facts.new.mount, facts.root.mount)
     if below:
         return None

@@ -24,7 +24,9 @@ def read(new_root: str, put_old: str) -> Facts:
     fds: dict[str, int] = {}
     try:
         new, old, root = (_place(name, fds, mounts) for name in (new_root, put_old, "/"))
-        climbed = tuple(_climb(fd, mounts) for fd in fds.values())
+        complete = False not in [_climb(fd, mounts) for fd in fds.values()]
+        if not complete:
+            _ask_neighbours(mounts)
         owner = _owner()
         if new_root in fds and owner != statx.INITIAL_USER_NAMESPACE:
             new = new._replace(locked=_locked(fds[new_root], new, mounts))
@@ -40,13 +42,13 @@ def read(new_root: str, put_old: str) -> Facts:
         old,
         root,
         mounts,
-        all(climbed),
-        refused,
-        first == refused,
-        bool(int(status.get("CapEff", "0"), 16) >> _CAP_SYS_ADMIN & 1),
-        owner is not None,
-        status.get("Seccomp", "0") == "2",
-        release() >= (6, 15),
+        complete=complete,
+        refused=refused,
+        refused_first=first == refused,
+        capable=bool(int(status.get("CapEff", "0"), 16) >> _CAP_SYS_ADMIN & 1),
+        owned=owner is not None,
+        seccomp=status.get("Seccomp", "0") == "2",
+        let_go_is_enoent=release() >= (6, 15),
     )
 
 
@@ -75,7 +77,7 @@ def initial_namespace() -> bool:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             return file.read()
     except OSError:
         return ""
@@ -172,6 +174,18 @@ def _climb(fd: int, mounts: dict[int, Mount]) -> bool:
     except OSError:
         pass
     return False
+
+
+def _ask_neighbours(mounts: dict[int, Mount]) -> None:
+    """Without statmount(2): add what PID 1 or our parent sees of our mount namespace, perhaps from outside of a chroot."""
+    for process in ("1", str(os.getppid())):
+        try:
+            if not os.path.samefile(f"/proc/{process}/ns/mnt", "/proc/self/ns/mnt"):
+                continue
+        except OSError:
+            continue
+        for mount in _mountinfo(process).values():
+            mounts.setdefault(mount.id, mount._replace(path=""))
 
 
 def _locked(fd: int, place: Place, mounts: dict[int, Mount]) -> bool | None:

@@ -124,7 +124,7 @@ def usage() -> str:
     return (
         f"{text}\nA flag can be undone: --no-dev, or --dev=no. ROOT is a directory. The exit\n"
         "status is the command's; 128 + n for signal n; 127 if it is not there, 126 if it\n"
-        "cannot be executed, 125 if rootfall fails. More: docs/container.md.\n"
+        "cannot be executed, 125 if rootfall fails. More: docs/container-run.md.\n"
     )
 
 

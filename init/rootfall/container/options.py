@@ -116,7 +116,7 @@ def _wrong(option: Option, name: str, value: str | None, why: str) -> ContainerE
 def _meant(name: str) -> str:
     if name in _ELSEWHERE:
         return _ELSEWHERE[name]
-    from rootfall.schema import near  # only for a mistake: it brings regular expressions
+    from rootfall.similar import near
 
     known = {each.replace("-", "_"): each for option in rows() for each in option.names if each.startswith("--")}
     guess = near(name.replace("-", "_"), tuple(known))
