@@ -57,6 +57,7 @@ def run(container: Container) -> int:
             status = wait.until_ended(first, held)
             raise explained(fault, container, group.explain(status) if group is not None else status)
         status = wait.until_ended(first, held) if line is None else relay(first, line, held)
+        status = first.shutdown.verdict(status) if first.shutdown is not None else status
         return group.explain(status) if group is not None else status
     finally:
         if group is not None:

@@ -86,7 +86,7 @@ def hand_over(process: Process, ties: Ties) -> int:
 def execute(process: Process, ties: Ties) -> "NoReturn":
     """Give up privileges and execute the command. Raises ContainerError with status 126 or 127 where it cannot be executed."""
     if ties.tty >= 0:
-        take_terminal(ties.tty)
+        take_terminal(ties.tty, control=not process.consoles)  # an init leaves that to its gettys
     early, late = (None, ties.bpf) if process.no_new_privileges else (ties.bpf, None)
     privileges.give_up(process, early)
     if process.as_pid1:
@@ -99,11 +99,12 @@ def execute(process: Process, ties: Ties) -> "NoReturn":
     program.execute(process.args, dict(each.split("=", 1) for each in process.env), ties.own, late)
 
 
-def take_terminal(tty: int) -> None:
-    """The tty as controlling terminal and as descriptors 0 to 2 (login_tty(3))."""
+def take_terminal(tty: int, *, control: bool) -> None:
+    """The tty as descriptors 0 to 2 and, to `control`, as controlling terminal (login_tty(3))."""
     from rootfall.linux import tty as terminals
 
-    terminals.control(tty)
+    if control:
+        terminals.control(tty)
     for fd in range(3):
         os.dup2(tty, fd)
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rootfall.container.wait import First
 
 _END = (signals.SIGHUP, signals.SIGINT, signals.SIGQUIT, signals.SIGTERM)
+REBOOT = 133  # systemd-nspawn's
+_RESTARTED, _WENT_OFF = 128 + signals.SIGHUP, 128 + signals.SIGINT
 _ESCAPE = 0x1D  # Ctrl-]
 _TIMES, _WITHIN = 3, 1.0
 
@@ -56,6 +58,12 @@ class Shutdown:
         self._asked = True
         signals.send(self._first.pid, self._first.pidfd, self._stop.signal)
         signals.alarm(self._stop.seconds)
+
+    def verdict(self, status: int) -> int:
+        """The exit status for one of PID 1: how it ended by reboot(2) is told apart by a signal (pid_namespaces(7))."""
+        if status == _RESTARTED and not self._asked:
+            return REBOOT
+        return 0 if status in (_RESTARTED, _WENT_OFF) else status
 
     def _kill(self, why: str) -> None:
         print(f"\r\nrootfall: the container is killed: {why}\r", file=sys.stderr)
