@@ -46,8 +46,8 @@ def run(container: Container) -> int:
         os.close(say)
         id_maps.map_ids(first.pid, container)
         process.adjust_oom_score(first.pid, container.process.oom_score_adj)
-        if group is not None and not first.in_cgroup:
-            group.admit(first.pid)
+        if group is not None:
+            group.admit(first.pid, first.in_cgroup)
         os.write(let_go, b"g")
         fault = wait.until_started(first, hear, held)
         if fault is not None:
