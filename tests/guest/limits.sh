@@ -125,6 +125,21 @@ killed() { # OPTIONS… -- WORDS…: the launcher is killed; its keeper, which i
 	echo "left: $(ours)"
 }
 
+places() {
+	stay test-places --memory 48M --pids-limit 20 -- affinity
+	find "$tree" -type d -name test-places
+	leave
+}
+
+if [ "$1" = hybrid ]; then
+	part forks inside --memory 48M --pids-limit 20 -- fork 100
+	part memory inside --memory 48M --pids-limit 20 -- eat 96
+	part places places
+	part after ours
+	part end true
+	exit
+fi
+
 delegate "$tree/mine"
 mkdir "$tree/mine/shell"
 delegated=$tree/mine/shell

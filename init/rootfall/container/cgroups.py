@@ -55,10 +55,10 @@ class Cgroup:
         if self.descriptor >= 0:
             os.close(self.descriptor)
 
-    def admit(self, pid: int) -> None:
-        """Put a process in, where it did not start there. Raises ContainerError."""
+    def admit(self, pid: int, born_in: bool = False) -> None:
+        """Put a process in; with `born_in`, it was started in the one of version 2. Raises ContainerError."""
         for each in self._directories:
-            if str(pid) in text(f"{each.path}/cgroup.procs").split():
+            if born_in and each.version == 2:
                 continue
             try:
                 write(f"{each.path}/cgroup.procs", str(pid))

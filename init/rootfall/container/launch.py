@@ -47,8 +47,8 @@ def run(container: Container) -> int:
         os.close(say)
         id_maps.map_ids(first.pid, container)
         process.adjust_oom_score(first.pid, container.process.oom_score_adj)
-        if group is not None and not first.in_cgroup:
-            group.admit(first.pid)
+        if group is not None:
+            group.admit(first.pid, first.in_cgroup)
         if container.process.stop is not None:
             first = first._replace(shutdown=shutdown_of(first, container.process.stop))
         os.write(let_go, b"g")
