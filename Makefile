@@ -47,9 +47,14 @@ TEST_PACKAGES += lz4
 TEST_PACKAGES += xz-utils
 TEST_PACKAGES += busybox-static # a program for roots and containers that needs no library
 
+# Only for `make bench-container`: what ours is measured against.
+BENCH_PACKAGES += bubblewrap
+BENCH_PACKAGES += runc
+BENCH_PACKAGES += crun
+
 .PHONY: help
 help: ## What there is to make
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1 	/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 	/p' $(MAKEFILE_LIST) | expand -t 24
 
 .PHONY: demo
 demo: venv ## Build an image, boot it in QEMU into a real root, show the timeline of the boot
@@ -66,7 +71,10 @@ venv: $(VENV)/.installed ## Make .venv/bin/rootfall
 bench: venv $(VENV)/.test-packages ## Measure an image against a static C init, on QEMU's instruction clock
 	@$(BIN)/python -m tests.bench
 
-.PHONY: bench-disks bench-parallel matrix
+.PHONY: bench-container bench-disks bench-parallel matrix
+bench-container: venv $(VENV)/.test-packages $(VENV)/.bench-packages ## A container of ours beside runc, crun and bubblewrap
+	@$(BIN)/python -m tests.bench.containers
+
 bench-disks: venv $(VENV)/.test-packages ## What 1, 16 and 64 disks cost a boot
 	@$(BIN)/python -m tests.bench.disks
 
@@ -106,6 +114,10 @@ $(VENV)/.packages: Makefile
 
 $(VENV)/.test-packages: Makefile
 	@$(call install,$(TEST_PACKAGES))
+	@mkdir -p $(VENV) && touch $@
+
+$(VENV)/.bench-packages: Makefile
+	@$(call install,$(BENCH_PACKAGES))
 	@mkdir -p $(VENV) && touch $@
 
 # `sudo`, or nothing for root.

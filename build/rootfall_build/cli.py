@@ -27,6 +27,7 @@ COMMANDS = {
     "switch-root": ("rootfall_build.switch_root:switch_root", "In an initramfs, as PID 1: hand over to the real root."),
     "analyze": ("rootfall_build.analyze:analyze", "Show where the time of a boot went."),
     "boot": ("rootfall_qemu.cli:boot", "Boot an image in QEMU."),
+    "container": ("rootfall_build.container:container", "Enter a root as a container: run, boot, pivot."),
 }
 
 

@@ -53,15 +53,23 @@ def build(config: Path, kernel: str, modules: Path, output: Path, compress: tupl
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("file", required=False, type=_FILE)
-@click.option("--schema", is_flag=True, help="Print the JSON Schema of the configuration instead.")
-def check(file: Path | None, schema: bool) -> None:
+@click.option(
+    "--schema",
+    is_flag=False,
+    flag_value="boot",
+    type=click.Choice(["boot", "container"]),
+    help="Print the JSON Schema of the configuration instead, or of a container's file.",
+)
+def check(file: Path | None, schema: str | None) -> None:
     """Check the configuration FILE, or print the schema that it must fit."""
     from rootfall import config as configuration
     from rootfall.schema import json_schema
 
-    if schema == (file is not None):
+    if (schema is not None) == (file is not None):
         raise click.UsageError("name either a FILE or --schema")
     if file is None:
+        if schema == "container":
+            from rootfall.container.config import json_schema
         print(json.dumps(json_schema(), indent=2))
         return
     configuration.load(str(file))

@@ -38,8 +38,8 @@ _EXCLUDES = (
 ).split()
 # Dropped after the analysis: PyInstaller insists on them, for codecs that are not in the image.
 _DROP = "_compat_pickle _py_abc _threading_local quopri stringprep optparse doctest unittest pdb bdb cmd code codeop".split()
-# The interpreter itself needs these before PyInstaller's importer is there; what else is in base_library.zip goes to the
-# PYZ archive, whose directory is read in C.
+# The interpreter itself needs these before PyInstaller's importer is there, as files; what else PyInstaller has in its
+# base_library.zip goes to the PYZ archive, whose directory is read in C.
 _BASE_LIBRARY = tuple(
     f"{name}.pyc"
     for name in "encodings/__init__ encodings/aliases encodings/ascii encodings/latin_1 encodings/utf_8".split()
@@ -90,6 +90,10 @@ def _package(name: str) -> Path:
 def _sources() -> list[Path]:
     packages = (_package("rootfall"), _package("rootfall_hooks"))
     return sorted(path for package in packages for path in package.rglob("*.py"))
+
+
+def _commands(package: Path) -> list[Path]:
+    return sorted(path for path in (package / "container").glob("*.py") if path.stem != "__init__")
 
 
 def _libraries() -> list[Path]:
@@ -166,7 +170,8 @@ def _run_pyinstaller(work: Path, slim: Path | None) -> None:
     settings = {
         "script": str(package / "__main__.py"),
         "paths": [str(package.parent), str(_package("rootfall_hooks").parent)],
-        "hidden_imports": ["pyudev", "yaml"],
+        # The commands of `rootfall container` are imported by their names.
+        "hidden_imports": ["pyudev", "yaml", *(f"rootfall.container.{path.stem}" for path in _commands(package))],
         "excludes": _EXCLUDES,
         "drop": _DROP,
         "extensions": _EXTENSIONS,

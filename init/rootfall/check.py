@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from rootfall.errors import Problem
 from rootfall.model import BootConfig, Config, ImageConfig, OnFailure, Root
-from rootfall.schema import BY_PATH, LEVELS, SECTIONS, Kind, RemedyError, children, join, near
+from rootfall.schema import BOOT, LEVELS, Kind, RemedyError, Table, children, join
+from rootfall.similar import near
 from rootfall.yaml_tree import LIST, MAPPING, NOTHING, NUMBER, REFUSED, TEXT, Node, seen, short
 
 TYPE_CHECKING = False
@@ -22,34 +23,41 @@ _WRONG = object()
 
 def check(tree: Node) -> tuple[Config | None, list[Problem]]:
     """The Config that a file's tree says, and every mistake in it; there is a Config if there are no mistakes."""
-    problems: list[Problem] = []
-    found: dict[str, tuple[Node, Any]] = {}
-    _section("", tree, found, problems)
-    if tree.kind == MAPPING and not any(key.text == "version" for key, _ in tree.entries):
-        problems.append(Problem(tree.line, tree.column, "version", "is missing: add the line `version: 1`"))
+    found, problems = walk(tree, BOOT)
     _level_fits(found, problems)
     return (None, problems) if problems or "version" not in found else (_config(found), [])
 
 
-def _section(path: str, node: Node, found: dict[str, tuple[Node, Any]], problems: list[Problem]) -> None:
-    section = SECTIONS[path]
+def walk(tree: Node, table: Table) -> tuple[dict[str, tuple[Node, Any]], list[Problem]]:
+    """What a file's tree says by a table, by the keys' paths, and every mistake in it."""
+    problems: list[Problem] = []
+    found: dict[str, tuple[Node, Any]] = {}
+    _section(table, "", tree, found, problems)
+    if tree.kind == MAPPING and not any(key.text == "version" for key, _ in tree.entries):
+        problems.append(Problem(tree.line, tree.column, "version", "is missing: add the line `version: 1`"))
+    return found, problems
+
+
+def _section(table: Table, path: str, node: Node, found: dict[str, tuple[Node, Any]], problems: list[Problem]) -> None:
+    section = table.sections[path]
     if node.kind == REFUSED:
         return
     if section.shorthand and node.kind not in (MAPPING, LIST, NOTHING):
-        _value(join(path, section.shorthand), path, node, found, problems)
+        _value(table, join(path, section.shorthand), path, node, found, problems)
         return
     if node.kind != MAPPING:
-        shape = f"must be a mapping with {', '.join(children(path))}, not {seen(node)}"
+        shape = f"must be a mapping with {', '.join(children(path, table))}, not {seen(node)}"
         remedy = "; indent its keys below it, or remove it" if path and node.kind == NOTHING else ""
         problems.append(Problem(node.line, node.column, path, shape + remedy))
         return
     lines: dict[str, int] = {}
     for key, value in node.entries:
         if key.kind != REFUSED:
-            _entry(path, key, value, lines, found, problems)
+            _entry(table, path, key, value, lines, found, problems)
 
 
 def _entry(
+    table: Table,
     path: str,
     key: Node,
     value: Node,
@@ -62,17 +70,19 @@ def _entry(
         problems.append(Problem(key.line, key.column, path, f"a key must be a word, not {seen(key)}"))
     elif key.text in lines:
         problems.append(Problem(key.line, key.column, child, f"is given twice; first in line {lines[key.text]}"))
-    elif child in SECTIONS:
-        _section(child, value, found, problems)
-    elif child in BY_PATH:
-        _value(child, child, value, found, problems)
+    elif child in table.sections:
+        _section(table, child, value, found, problems)
+    elif child in table.by_path:
+        _value(table, child, child, value, found, problems)
     else:
-        problems.append(Problem(key.line, key.column, child, _unknown(path, key.text)))
+        problems.append(Problem(key.line, key.column, child, _unknown(table, path, key.text)))
     lines.setdefault(key.text, key.line)
 
 
-def _value(path: str, shown: str, node: Node, found: dict[str, tuple[Node, Any]], problems: list[Problem]) -> None:
-    kind = BY_PATH[path].kind
+def _value(
+    table: Table, path: str, shown: str, node: Node, found: dict[str, tuple[Node, Any]], problems: list[Problem]
+) -> None:
+    kind = table.by_path[path].kind
     if not kind.many:
         if (value := _read(kind, shown, node, problems)) is not _WRONG:
             found[path] = (node, value)
@@ -89,6 +99,8 @@ def _value(path: str, shown: str, node: Node, found: dict[str, tuple[Node, Any]]
 def _read(kind: Kind, shown: str, node: Node, problems: list[Problem]) -> object:
     if node.kind == REFUSED:
         return _WRONG
+    if kind.table is not None:
+        return _mapping(kind.table, shown, node, problems)
     try:
         return kind.read(node)
     except RemedyError as hint:
@@ -97,6 +109,15 @@ def _read(kind: Kind, shown: str, node: Node, problems: list[Problem]) -> object
         message = f"must be {kind.allowed}, not {seen(node)}"
     problems.append(Problem(node.line, node.column, shown, message))
     return _WRONG
+
+
+def _mapping(table: Table, shown: str, node: Node, problems: list[Problem]) -> object:
+    """A mapping in a list, by a table of its own."""
+    found: dict[str, tuple[Node, Any]] = {}
+    inner: list[Problem] = []
+    _section(table, "", node, found, inner)
+    problems += [problem._replace(key=f"{shown}.{problem.key}" if problem.key else shown) for problem in inner]
+    return _WRONG if inner else (node, {path: value for path, (_, value) in found.items()})
 
 
 def _level_fits(found: dict[str, tuple[Node, Any]], problems: list[Problem]) -> None:
@@ -127,10 +148,12 @@ def _config(found: Mapping[str, tuple[Node, Any]]) -> Config:
     return Config(found["version"][1], boot, ImageConfig(**image))
 
 
-def _unknown(path: str, name: str) -> str:
-    allowed = children(path)
+def _unknown(table: Table, path: str, name: str) -> str:
+    allowed = children(path, table)
     guess = near(name, allowed)
     if guess is None:
-        guess = next((known for known in (*BY_PATH, *SECTIONS) if known and known.rpartition(".")[2] == name), None)
+        guess = next(
+            (known for known in (*table.by_path, *table.sections) if known and known.rpartition(".")[2] == name), None
+        )
     remedy = f'; did you mean "{guess}"?' if guess else ""
     return f"unknown key{remedy} (allowed here: {', '.join(allowed)})"

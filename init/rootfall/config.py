@@ -31,11 +31,11 @@ def load(path: str) -> tuple[bytes, Config]:
 
 def parse(text: bytes, path: str) -> Config:
     """Check the text of a file; `path` is for the messages. ConfigError has all problems, in the order of the file."""
-    decoded = _decoded(text, path)
+    words = decoded(text, path)
     # Only here: PyYAML and its regular expressions cost more than all else that a boot imports.
     from rootfall import check, yaml_tree
 
-    tree, problems = yaml_tree.read(decoded)
+    tree, problems = yaml_tree.read(words)
     if tree is None:
         problems = problems or [Problem(0, 0, "", "the file is empty; it must have at least the line `version: 1`")]
     else:
@@ -43,7 +43,7 @@ def parse(text: bytes, path: str) -> Config:
         problems += more
         if config is not None and not problems:
             return config
-    raise ConfigError(path, _readable(problems))
+    raise ConfigError(path, readable(problems))
 
 
 def ready(text: bytes, config: Config) -> bytes:
@@ -60,7 +60,8 @@ def read_ready(blob: bytes, text: bytes) -> Config | None:
         return None
 
 
-def _decoded(text: bytes, path: str) -> str:
+def decoded(text: bytes, path: str) -> str:
+    """The text of a configuration file; ConfigError where it cannot be one."""
     if len(text) > LARGEST:
         message = "the file is larger than 1 MiB, and a configuration is a few lines: is this the right file?"
         raise ConfigError(path, (Problem(0, 0, "", message),))
@@ -76,7 +77,8 @@ def _decoded(text: bytes, path: str) -> str:
         raise ConfigError(path, (Problem(*place, "", f"the file must be UTF-8, and this is {kind}"),)) from None
 
 
-def _readable(problems: list[Problem]) -> tuple[Problem, ...]:
+def readable(problems: list[Problem]) -> tuple[Problem, ...]:
+    """The problems in the order of the file, and not more than a person reads."""
     ordered = sorted(problems, key=lambda problem: problem[:2])
     if len(ordered) > _MOST_PROBLEMS:
         ordered[_MOST_PROBLEMS:] = [Problem(0, 0, "", f"and {len(ordered) - _MOST_PROBLEMS} more problems")]

@@ -13,6 +13,7 @@ import rootfall
 from rootfall import device_ref
 from rootfall.model import DeviceRef
 from rootfall.record import NamedTuple
+from rootfall.similar import near
 from rootfall.yaml_tree import NUMBER, TEXT, Node, seen
 
 TYPE_CHECKING = False
@@ -48,12 +49,13 @@ _INIT = r"/[^\s/]\S*"
 class Kind(NamedTuple):
     """A kind of value: `allowed` in words, its JSON Schema, and its reader, which raises ValueError.
 
-    `many` is an example of a list, where the key takes a list of such values."""
+    `many` is an example of a list, where the key takes a list of such values; `table` is that of a mapping in the list."""
 
     allowed: str
     schema: dict[str, Any]
     read: Callable[[Node], object]
     many: str = ""
+    table: Table | None = None
 
 
 class Key(NamedTuple):
@@ -72,29 +74,20 @@ class Section(NamedTuple):
     shorthand: str = ""
 
 
+class Table(NamedTuple):
+    """What a kind of file may say."""
+
+    sections: Mapping[str, Section]
+    keys: tuple[Key, ...]
+
+    @property
+    def by_path(self) -> dict[str, Key]:
+        """The keys by their paths."""
+        return {key.path: key for key in self.keys}
+
+
 class RemedyError(ValueError):
     """A mistake that has its own sentence, better than "must be …, not …"."""
-
-
-def near(word: str, candidates: tuple[str, ...]) -> str | None:
-    """The candidate that `word` is most likely a slip for; None if all are too far away."""
-    if len(word) > 40:
-        return None
-    scored = min((_distance(word.lower().replace("-", "_"), candidate), candidate) for candidate in candidates)
-    return scored[1] if scored[0] <= max(1, len(scored[1]) // 3) else None
-
-
-def _distance(a: str, b: str) -> int:
-    """How many letters must be put in, left out, changed or swapped with a neighbour (optimal string alignment)."""
-    before: list[int] = []
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a):
-        before, last, row = row, before, [i + 1]
-        for j, y in enumerate(b):
-            row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (x != y)))
-            if i and j and x == b[j - 1] and a[i - 1] == y:
-                row[-1] = min(row[-1], last[j - 1] + 1)
-    return row[-1]
 
 
 def _or(words: tuple[str, ...]) -> str:
@@ -270,12 +263,13 @@ KEYS = (
     Key("image.compress.level", LEVEL, "", "How hard to try; each method has its own default. Not for `none`."),
 )
 
-BY_PATH = {key.path: key for key in KEYS}
+BOOT = Table(SECTIONS, KEYS)
+BY_PATH = BOOT.by_path
 
 
-def children(path: str) -> tuple[str, ...]:
+def children(path: str, table: Table = BOOT) -> tuple[str, ...]:
     """The names of the keys and sections that may stand in a section, in the order of the table."""
-    paths = (p for key in KEYS for p in _prefixes(key.path) if p.rpartition(".")[0] == path)
+    paths = (p for key in table.keys for p in _prefixes(key.path) if p.rpartition(".")[0] == path)
     return tuple(dict.fromkeys(p.rpartition(".")[2] for p in paths))
 
 
@@ -289,7 +283,7 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rootfall",
-        **_object(""),
+        **table_schema(BOOT),
         "required": ["version"],
     }
 
@@ -309,25 +303,26 @@ def _prefixes(path: str) -> tuple[str, ...]:
     return tuple(".".join(parts[: n + 1]) for n in range(len(parts)))
 
 
-def _object(path: str) -> dict[str, Any]:
-    properties = {name: _property(join(path, name)) for name in children(path)}
+def table_schema(table: Table, path: str = "") -> dict[str, Any]:
+    """A section of a table as a JSON Schema."""
+    properties = {name: _property(table, join(path, name)) for name in children(path, table)}
     return {
-        "description": SECTIONS[path].description,
+        "description": table.sections[path].description,
         "type": "object",
         "properties": properties,
         "additionalProperties": False,
     }
 
 
-def _property(path: str) -> dict[str, Any]:
-    if path not in SECTIONS:
-        return _leaf(BY_PATH[path])
-    schema = _object(path)
+def _property(table: Table, path: str) -> dict[str, Any]:
+    if path not in table.sections:
+        return _leaf(table.by_path[path])
+    schema = table_schema(table, path)
     if path == "image.compress":
         schema["allOf"] = _level_rules()
-    if not SECTIONS[path].shorthand:
+    if not table.sections[path].shorthand:
         return schema
-    word = BY_PATH[join(path, SECTIONS[path].shorthand)]
+    word = table.by_path[join(path, table.sections[path].shorthand)]
     return {"description": schema.pop("description"), "anyOf": [word.kind.schema, schema], "default": word.default}
 
 

@@ -17,10 +17,12 @@ from pathlib import Path
 from rootfall_qemu.debian import fetch_kernel
 from tests.guest import demo
 from tests.house.imports import HOUSE
+from tests.kernel import namespace
 
 FILE = HOUSE / "README.md"
 DEMO = "make demo"
 NOT_HERE = ("make test", "git clone")
+CONTAINER = "rootfall container run"
 # Only the first time: later PID 1 and the kernel come from the cache.
 ONCE = ("link a small libpython", "freeze PID 1 with PyInstaller", "demo: fetch Debian's kernel")
 TIMEOUT = 300
@@ -48,6 +50,17 @@ def prepare(directory: Path, text: str) -> None:
 
 def _path() -> list[str]:
     return [str(HOUSE), *(str(Path(each).absolute()) for each in sys.path if each)]
+
+
+def no_container() -> str:
+    """Why this machine's root cannot be a container's; empty where it can."""
+    if os.geteuid():
+        return "an overlay over the machine's own root needs root"
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    if not any(line.split()[4] == "/" for line in mounts):
+        return "the root of this machine is no mount: it was entered with chroot"
+    lack = namespace.why_not()
+    return f"no mount and PID namespaces here: {lack}" if lack else ""
 
 
 def run(command: str, directory: Path) -> str:

@@ -9,22 +9,30 @@ import pytest
 import yaml
 
 from rootfall import config, schema
+from rootfall.container import config as container_config
+from rootfall.container import defaults, option_table, options, plan
 from rootfall.errors import ConfigError
 
 HOUSE = Path(__file__).parents[2]
 DOCUMENTS = sorted([*HOUSE.glob("docs/**/*.md"), *HOUSE.glob("README.md")])
 EXAMPLES = sorted(HOUSE.glob("examples/*.yaml"))
+MANUAL = HOUSE / "docs/container-run.md"
 
 
-def snippets() -> list[tuple[str, str]]:
-    """Each whole configuration in the documents, with the place where it begins."""
+def of_a_container(text: str) -> bool:
+    """A file for `rootfall container run --config`, and not for a boot."""
+    return re.search("^(root|process):", text, re.MULTILINE) is not None
+
+
+def snippets(container: bool = False) -> list[tuple[str, str]]:
+    """Each whole configuration in the documents, of a boot or of a container, with the place where it begins."""
     found = [(str(path.relative_to(HOUSE)), path.read_text()) for path in EXAMPLES]
     for path in DOCUMENTS:
         text = path.read_text()
         for block in re.finditer(r"^```yaml\n(version:.*?)^```$", text, re.MULTILINE | re.DOTALL):
             line = text[: block.start(1)].count("\n") + 1
             found.append((f"{path.relative_to(HOUSE)}:{line}", block[1]))
-    return found
+    return [each for each in found if of_a_container(each[1]) == container]
 
 
 @pytest.mark.parametrize(("place", "text"), snippets(), ids=[place for place, _ in snippets()])
@@ -33,10 +41,21 @@ def test_each_configuration_shown_is_valid_for_the_schema_and_the_loader(place: 
     assert config.parse(text.encode(), place).version == 1
 
 
+@pytest.mark.parametrize(
+    ("place", "text"), snippets(container=True), ids=[place for place, _ in snippets(container=True)]
+)
+def test_each_containers_file_shown_is_valid_for_the_schema_and_the_loader(place: str, text: str) -> None:
+    jsonschema.Draft202012Validator(container_config.json_schema()).validate(yaml.safe_load(text))
+    assert container_config.parse(text.encode(), place)["root.path"]
+
+
 def test_there_are_configurations_to_check() -> None:
     places = [place for place, _ in snippets()]
     assert any(place.startswith("docs/configuration.md") for place in places)
     assert any(place.startswith("examples/") for place in places)
+    containers = [place for place, _ in snippets(container=True)]
+    assert "examples/container.yaml" in containers
+    assert any(place.startswith("docs/container-run.md") for place in containers)
 
 
 def test_the_schema_is_a_valid_json_schema() -> None:
@@ -62,3 +81,30 @@ image:
     with pytest.raises(ConfigError) as caught:
         config.parse(bad.encode(), "boot.yaml")
     assert f"```\n{caught.value}\n```" in (HOUSE / "docs/configuration.md").read_text()
+
+
+def test_the_options_in_the_manual_are_the_table_in_the_program() -> None:
+    assert option_table.table() in MANUAL.read_text()
+
+
+def test_the_messages_about_a_containers_file_are_what_the_loader_says() -> None:
+    bad = """\
+version: 1
+root: {path: root, overlay: volatil}
+process:
+  args: sh
+  umask: 022
+  rlimts: []
+"""
+    with pytest.raises(ConfigError) as caught:
+        container_config.parse(bad.encode(), "c.yaml")
+    assert f"```\n{caught.value}\n```" in MANUAL.read_text()
+
+
+def test_the_plan_in_the_manual_is_one() -> None:
+    words = "--volatile --memory 64M --hostname try --tmpfs /tmp:size=1M --ro-bind /src:/work --unmask ALL --mask /etc/shadow"
+    line = options.parse([*words.split(), "/srv/root", "id", "-u"])
+    caller = defaults.Caller(1000, 1000, 4711, {}, lambda kind: ())
+    assert (
+        f"```\n{plan.make_plan(defaults.make(line.asked, line.root, line.command, caller))}\n```" in MANUAL.read_text()
+    )

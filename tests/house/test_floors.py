@@ -15,32 +15,40 @@ FLOORS = (
     "__main__",
     "main",
     "plan steps emergency findings report save shell stops prove switch_root_command container.command container.launch "
-    "container.pivot_command",
+    "container.pivot_command container.run_command container.boot_command",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
-    "container.cgroups container.failure container.namespaces container.process "
+    "container.cgroups container.cgroup_events container.cgroup_files container.cgroup_keeper container.cgroup_v1 "
+    "container.cgroup_v2 container.config container.failure container.id_maps container.namespaces "
+    "container.privileges container.process container.profile container.program container.reaper container.refusal "
+    "container.subordinate container.terminal container.wait "
     "container.attach container.attributes container.cgroup_view container.dev container.enter container.hide "
-    "container.in_root container.mount_walk container.mounts container.overlay container.ramfs "
-    "container.observe",
-    "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
-    "linux.standins linux.tty linux.udev linux.mount_api linux.namespaces linux.statx password "
-    "container container.model container.plan container.options "
-    "container.diagnose container.facts container.mount_checks",
+    "container.in_root container.mount_walk container.mounts container.observe container.overlay container.ramfs "
+    "container.boot container.shutdown",
+    "cmdline config check schema similar yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc "
+    "linux.signals linux.standins linux.seccomp linux.tty linux.udev linux.capabilities linux.mount_api linux.namespaces "
+    "linux.statx password "
+    "container container.model container.plan container.defaults container.forms container.option_table container.options "
+    "container.seccomp container.diagnose container.facts container.mount_checks",
     "model errors record",
 )
 PURE = (
-    "cmdline config check schema yaml_tree device_ref modalias ready model errors record "
-    "container container.model container.plan container.options "
-    "container.diagnose container.facts container.mount_checks"
+    "cmdline config check schema similar yaml_tree device_ref modalias ready model errors record "
+    "container container.model container.plan container.defaults container.forms container.option_table container.options "
+    "container.seccomp container.diagnose container.facts container.mount_checks"
 ).split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
-# `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own.
+# `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own, and so is
+# `rootfall container`.
 ALLOWED = {
     "init": {"rootfall"},
     "hooks": {"rootfall", "rootfall_hooks"},
     "build": {"rootfall", "rootfall_hooks", "rootfall_build", "rootfall_qemu"},
     "qemu": {"rootfall", "rootfall_qemu"},
 }
-OF_ROOTFALL = {"build": {*PURE, "plan", "mounts", "modules", "switch_root_command"}, "qemu": {"errors"}}
+OF_ROOTFALL = {
+    "build": {*PURE, "plan", "mounts", "modules", "switch_root_command", "container.command", "container.config"},
+    "qemu": {"errors"},
+}
 
 EVERY = {name: path for root in ROOTS for name, path in sources(root).items()}
 PID1 = sources("init")

@@ -3,13 +3,15 @@
 
 import functools
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kernel import namespace
+from tests.kernel import contained, namespace
 
 
 @functools.cache
@@ -42,3 +44,23 @@ def loop() -> Iterator[Callable[[Path], str]]:
     yield attach
     for each in devices:
         subprocess.run(["losetup", "-d", each], check=True)
+
+
+@pytest.fixture(scope="session")
+def container_root() -> Iterator[Path]:
+    """A root in a place that every user may reach."""
+    if lack := contained.why_not():
+        pytest.skip(lack)
+    place = Path(tempfile.mkdtemp(prefix="rootfall-test-"))
+    place.chmod(0o755)
+    yield contained.make_root(place / "root")
+    shutil.rmtree(place)
+
+
+@pytest.fixture(params=[0, contained.NOBODY], ids=["root", "user"])
+def uid(request: pytest.FixtureRequest) -> int:
+    """Who starts the container."""
+    number: int = request.param
+    if number and (lack := contained.why_not_as(number)):
+        pytest.skip(lack)
+    return number

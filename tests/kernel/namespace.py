@@ -47,12 +47,12 @@ def why_not() -> str:
     return ""
 
 
-def run(test: Callable[[], None]) -> None:
-    """Run `test` as PID 1 of new namespaces; AssertionError with its traceback when it raises, in LIMIT seconds."""
+def run(test: Callable[[], None], limit: float = LIMIT) -> None:
+    """Run `test` as PID 1 of new namespaces; AssertionError with its traceback when it raises, in `limit` seconds."""
     read, write = os.pipe()
     child = fork(lambda: _in_namespaces(test, write))
     os.close(write)
-    said = _read(read, child)
+    said = _read(read, child, limit)
     os.close(read)
     _, status = os.waitpid(child, 0)
     if said != b"done":
@@ -95,15 +95,15 @@ def fork(work: Callable[[], None]) -> int:
     return pid
 
 
-def _read(fd: int, child: int) -> bytes:
+def _read(fd: int, child: int, limit: float) -> bytes:
     said = b""
-    while select.select([fd], [], [], LIMIT)[0]:
+    while select.select([fd], [], [], limit)[0]:
         data = os.read(fd, 65536)
         if not data:
             return said
         said += data
     os.kill(child, signal.SIGKILL)
-    return said + f"\nno answer within {LIMIT:g} s".encode()
+    return said + f"\nno answer within {limit:g} s".encode()
 
 
 def tmpfs(where: Path | str) -> str:

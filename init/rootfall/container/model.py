@@ -8,6 +8,21 @@ from rootfall.record import NamedTuple
 
 NAMESPACES = ("user", "mount", "pid", "network", "uts", "ipc", "cgroup", "time")
 
+# Each at the place of its number (linux/capability.h, asm-generic/resource.h).
+CAPABILITIES = tuple(
+    f"CAP_{name}"
+    for name in (
+        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+        "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
+        "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
+        "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+    ).split()
+)
+RLIMITS = tuple(
+    f"RLIMIT_{name}"
+    for name in "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
+)
+
 # What of /proc and /sys a container is not shown, or not let write: the defaults of OCI runtimes.
 MASKED = (
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
@@ -69,6 +84,13 @@ class User(NamedTuple):
     umask: int | None = 0o022
 
 
+class Stop(NamedTuple):
+    """How an init is asked to end: a signal to PID 1, and the seconds after which it is killed."""
+
+    signal: int
+    seconds: int
+
+
 class Process(NamedTuple):
     """What is executed, and as what. `env` is all of it, "NAME=value"; `capabilities` are what it keeps, "CAP_CHOWN"."""
 
@@ -82,8 +104,12 @@ class Process(NamedTuple):
     rlimits: tuple[Rlimit, ...] = ()
     oom_score_adj: int | None = None
     as_pid1: bool = False
-    seccomp: str = "default"  # "default", "unconfined", or "fd:N" of a BPF program
+    seccomp: str = (
+        "auto"  # "default", "unconfined", "fd:N" of a BPF program; "auto": default, where this machine has one
+    )
     preserve_fds: int = 0  # descriptors 3 to 2 + preserve_fds reach the command
+    consoles: tuple[str, ...] = ()  # what below /dev is its terminal, too: "console"
+    stop: Stop | None = None  # of an init; of others the launcher's signals are their own business
 
 
 class Resources(NamedTuple):
@@ -98,6 +124,7 @@ class Resources(NamedTuple):
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     io_max: tuple[str, ...] = ()
+    parent: str = ""  # the cgroup in which the container's is made, by its path; empty: near the launcher's
 
     def asked(self) -> bool:
         """Whether any limit is set."""

@@ -18,12 +18,20 @@ class MakeCgroup(NamedTuple):
 
     def __str__(self) -> str:
         """For people."""
-        limits = ", ".join(
-            f"{name.replace('_', '.', 1)}={value}"
-            for name, value in zip(self.resources._fields, self.resources, strict=True)
-            if value not in (None, "", ()) and name != "cpu_period"
-        )
-        return f"make the cgroup {self.id} with {limits}"
+        r = self.resources
+        limits = {
+            "memory.max": r.memory_max,
+            "memory.swap.max": r.memory_swap_max,
+            "pids.max": r.pids_max,
+            "cpu.max": None if r.cpu_quota is None else f"{r.cpu_quota} {r.cpu_period}",
+            "cpu.weight": r.cpu_weight,
+            "cpuset.cpus": r.cpuset_cpus or None,
+            "cpuset.mems": r.cpuset_mems or None,
+            "io.max": "; ".join(r.io_max) or None,
+        }
+        where = f" in {r.parent}" if r.parent else ""
+        said = ", ".join(f"{name}={value}" for name, value in limits.items() if value is not None) or "no limits"
+        return f"make the cgroup {self.id}{where} with {said}"
 
 
 class Clone(NamedTuple):
@@ -143,7 +151,10 @@ class Execute(NamedTuple):
         """For people."""
         p = self.process
         keeps = " ".join(p.capabilities) or "no capability"
-        return f"as {p.user.uid}:{p.user.gid} with {keeps}, execute {' '.join(p.args)} as PID {1 if p.as_pid1 else 2}"
+        profile = "" if p.seccomp == "unconfined" else "the default seccomp profile"
+        profile = f"the seccomp program of descriptor {p.seccomp[3:]}" if p.seccomp.startswith("fd:") else profile
+        limits = ", ".join(filter(None, (keeps, profile, "no_new_privs" if p.no_new_privileges else "")))
+        return f"as {p.user.uid}:{p.user.gid} with {limits}, execute {' '.join(p.args)} as PID {1 if p.as_pid1 else 2}"
 
 
 Outside = MakeCgroup | Clone | MapIds
@@ -168,7 +179,9 @@ def make_plan(container: Container) -> Plan:
         hint = "a container has a mount namespace of its own, or its mounts would be the host's"
         raise ContainerError("start", container.id, seen=f"namespaces: {' '.join(container.namespaces)}", hint=hint)
     outside: list[Outside] = []
-    if container.resources.asked():
+    # One that may write to its cgroup must have one that is nobody else's.
+    writes = any(each.type in ("cgroup", "cgroup2") and "rw" in each.options for each in container.mounts)
+    if container.resources.asked() or writes:
         outside.append(MakeCgroup(container.id, container.resources))
     outside.append(Clone(container.namespaces))
     if "user" in container.namespaces:

@@ -8,6 +8,10 @@ linux/magic.h, linux/reboot.h, linux/openat2.h).
 import ctypes
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_SYNCHRONOUS, MS_REMOUNT, MS_MANDLOCK, MS_DIRSYNC = 16, 32, 64, 128
 MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_MOVE, MS_REC, MS_SILENT = (
@@ -129,3 +133,12 @@ def tcdrain(fd: int) -> None:
 def reboot(command: int) -> None:
     """reboot(2): one of the RB_ constants; returns only when it failed."""
     _check(_libc.reboot(ctypes.c_int(command if command < 1 << 31 else command - (1 << 32))))
+
+
+def signalfd(numbers: "Iterable[int]") -> int:
+    """signalfd(2): a descriptor, close-on-exec, to read these signals from, which must be blocked."""
+    mask = 0
+    for number in numbers:
+        mask |= 1 << number - 1
+    words = (ctypes.c_ulong * 16)(*(mask >> shift & (1 << _LONG_BITS) - 1 for shift in range(0, 64, _LONG_BITS)))
+    return _check(_libc.signalfd(-1, words, os.O_CLOEXEC))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Namespaces and processes: clone3(2), unshare(2), setns(2), prctl(2), sethostname(2), close_range(2).
+"""Namespaces and processes: clone3(2), clone(2), unshare(2), setns(2), prctl(2), sethostname(2), close_range(2), lo.
 
 Thin wrappers that raise OSError. The numbers of system calls since Linux 5.1 are the same on every architecture but alpha.
 """
@@ -22,11 +22,21 @@ FLAGS = {
     "time": CLONE_NEWTIME,
 }
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NAME = 1, 4, 8, 15
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 
-_SYS_CLONE3, _SYS_CLOSE_RANGE = 435, 436
-_CLOSE_RANGE_CLOEXEC = 4
+_SYS_PIDFD_OPEN, _SYS_CLONE3, _SYS_CLOSE_RANGE = 434, 435, 436
+LAST = 0xFFFF_FFFF
 _SIGCHLD = 17  # not on alpha, mips, parisc and sparc
+
+# The numbers of clone(2) and keyctl(2), by the beginning of uname's machine; newer ones share the generic table.
+_CLONE = {"x86_64": 56, "i": 120, "arm": 120, "ppc": 120, "s390": 120}
+_KEYCTL = {"x86_64": 250, "i": 288, "arm": 311, "ppc": 271, "s390": 280}
+_GENERIC_CLONE, _GENERIC_KEYCTL = 220, 219
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+
+_AF_INET, _SOCK_DGRAM, _SOCK_CLOEXEC = 2, 2, 0o2000000
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -38,10 +48,19 @@ def _check(result: int, what: str) -> int:
     return result
 
 
+def _number(numbers: dict[str, int], generic: int) -> int:
+    machine = os.uname().machine
+    for beginning, number in numbers.items():
+        if machine.startswith(beginning):
+            return number
+    return generic
+
+
 def clone3(flags: int, cgroup: int = -1) -> tuple[int, int]:
     """Start a copy of this process, which must have one thread, as fork(2) does; returns its pid and a pidfd, 0 and -1 in it.
 
-    With a descriptor of a cgroup v2 directory the child starts in that cgroup. Raises ENOSYS where seccomp or age forbid it.
+    With a descriptor of a cgroup v2 directory the child starts in that cgroup. Raises ENOSYS where seccomp or age forbid it,
+    E2BIG where the kernel is too old for the cgroup (before 5.7).
     """
     pidfd = ctypes.c_int(-1)
     into = CLONE_INTO_CGROUP if cgroup >= 0 else 0
@@ -52,6 +71,19 @@ def clone3(flags: int, cgroup: int = -1) -> tuple[int, int]:
     if pid == 0:
         ctypes.pythonapi.PyOS_AfterFork_Child()
     return pid, pidfd.value if pid else -1
+
+
+def clone(flags: int) -> tuple[int, int]:
+    """The same by clone(2), which is older and which filters can look into; the pidfd is -1 before Linux 5.3."""
+    # The order of the arguments is the architecture's, but flags and a stack come first, and of all others none is used.
+    words = (ctypes.c_ulong(flags | _SIGCHLD), *(ctypes.c_ulong(0) for _ in range(4)))
+    if os.uname().machine.startswith("s390"):
+        words = (words[1], words[0], *words[2:])
+    pid = _check(_libc.syscall(_number(_CLONE, _GENERIC_CLONE), *words), "clone")
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0, -1
+    return pid, _libc.syscall(_SYS_PIDFD_OPEN, pid, 0)
 
 
 def unshare(flags: int) -> None:
@@ -70,19 +102,51 @@ def prctl(option: int, *arguments: int) -> int:
     return _check(_libc.prctl(option, *(ctypes.c_ulong(each) for each in four)), "prctl")
 
 
+def set_title(title: str) -> None:
+    """What ps shows of this process in the place of its command line; its first environment is wiped out, too (proc(5))."""
+    data = os.fsencode(title)
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    first, last, start, end = (int(each) for each in fields[45:49])  # arg_start, arg_end, env_start, env_end
+    ctypes.memset(start, 0, max(end - start, 0))
+    if last > first:
+        ctypes.memset(first, 0, last - first)
+        ctypes.memmove(first, data[: last - first - 1], min(len(data), last - first - 1))
+    _check(_libc.prctl(PR_SET_NAME, data, 0, 0, 0), "prctl")
+
+
 def sethostname(name: str) -> None:
     """sethostname(2)."""
     data = os.fsencode(name)
     _check(_libc.sethostname(data, ctypes.c_size_t(len(data))), "sethostname")
 
 
-def close_on_exec_from(first: int) -> None:
-    """close_range(2): whatever is open from `first` on does not outlive execve(2); before Linux 5.11, one by one."""
-    if _libc.syscall(_SYS_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), _CLOSE_RANGE_CLOEXEC) == 0:
+def join_new_session_keyring() -> None:
+    """keyctl(2), KEYCTL_JOIN_SESSION_KEYRING: leave the session keyring that was inherited, with the keys in it."""
+    number = _number(_KEYCTL, _GENERIC_KEYCTL)
+    _check(_libc.syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, None, 0, 0, 0), "keyctl")
+
+
+def set_rlimit(number: int, soft: int, hard: int) -> None:
+    """prlimit(2) of this process; -1 is RLIM_INFINITY."""
+    limit = (ctypes.c_uint64 * 2)(soft & 0xFFFF_FFFF_FFFF_FFFF, hard & 0xFFFF_FFFF_FFFF_FFFF)
+    _check(_libc.prlimit64(0, number, limit, None), "prlimit")
+
+
+def bring_up(interface: str) -> None:
+    """Set IFF_UP of a network interface, and no other flag (netdevice(7))."""
+    fd = _check(_libc.socket(_AF_INET, _SOCK_DGRAM | _SOCK_CLOEXEC, 0), "socket")
+    try:
+        request = ctypes.create_string_buffer(40)  # struct ifreq: a name of 16 bytes, then a short
+        request.raw = os.fsencode(interface)[:15].ljust(16, b"\0") + bytes(ctypes.c_short(_IFF_UP)) + bytes(22)
+        _check(_libc.ioctl(fd, ctypes.c_ulong(_SIOCSIFFLAGS), request), interface)
+    finally:
+        os.close(fd)
+
+
+def close_range(first: int, last: int = LAST) -> None:
+    """close_range(2): close all descriptors from `first` to `last`; before Linux 5.9, one by one."""
+    if first > last:
         return
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) >= first:
-            try:
-                os.set_inheritable(int(name), False)
-            except OSError:
-                pass  # the one that listed them
+    if _libc.syscall(_SYS_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), 0) < 0:
+        os.closerange(first, min(last, max(os.sysconf("SC_OPEN_MAX"), 1 << 16)) + 1)

@@ -12,6 +12,9 @@ _TIOCSCTTY = 0x540E  # the same on all architectures of Linux but alpha, mips, p
 _TCSAFLUSH = 2
 _ECHO, _LFLAG = 0o10, 3  # the fourth word of struct termios
 
+_TIOCGWINSZ, _TIOCSWINSZ, _TIOCGPTPEER, _TIOCSPTLCK = 0x5413, 0x5414, 0x5441, 0x40045431
+_TCSADRAIN = 1
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -50,3 +53,44 @@ def echo(fd: int, on: bool) -> None:
     if _libc.tcgetattr(fd, settings) == 0:
         settings[_LFLAG] = settings[_LFLAG] | _ECHO if on else settings[_LFLAG] & ~_ECHO
         _libc.tcsetattr(fd, _TCSAFLUSH, settings)
+
+
+def open_peer(master: int) -> int:
+    """Unlock a pseudoterminal and open its other end from the descriptor, whatever its name is here (TIOCGPTPEER)."""
+    unlocked = ctypes.c_int(0)
+    flags = ctypes.c_int(os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    if _libc.ioctl(master, ctypes.c_ulong(_TIOCSPTLCK), ctypes.byref(unlocked)) == 0:
+        peer: int = _libc.ioctl(master, ctypes.c_ulong(_TIOCGPTPEER), flags)
+        if peer >= 0:
+            return peer
+    errno = ctypes.get_errno()
+    raise OSError(errno, os.strerror(errno), "TIOCGPTPEER")
+
+
+def copy_size(source: int, target: int) -> None:
+    """Give a tty the window size of another; the kernel tells those who use it (SIGWINCH). No tty: nothing happens."""
+    size = (ctypes.c_uint16 * 4)()
+    if _libc.ioctl(source, ctypes.c_ulong(_TIOCGWINSZ), size) == 0:
+        _libc.ioctl(target, ctypes.c_ulong(_TIOCSWINSZ), size)
+
+
+class Raw:
+    """A tty that hands over every key as it is (cfmakeraw(3)) between `enter` and `leave`; of no tty, nothing changes."""
+
+    def __init__(self, fd: int) -> None:
+        """Remember the tty as it is now."""
+        self.fd = fd
+        self._before = (ctypes.c_uint32 * 32)()
+        self._is_tty = _libc.tcgetattr(fd, self._before) == 0
+
+    def enter(self) -> None:
+        """Make it raw."""
+        if self._is_tty:
+            settings = (ctypes.c_uint32 * 32)(*self._before)
+            _libc.cfmakeraw(settings)
+            _libc.tcsetattr(self.fd, _TCSADRAIN, settings)
+
+    def leave(self) -> None:
+        """As it was."""
+        if self._is_tty:
+            _libc.tcsetattr(self.fd, _TCSADRAIN, self._before)

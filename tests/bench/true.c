@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: MIT
+ * Ends well. */
+int main(void)
+{
+    return 0;
+}
