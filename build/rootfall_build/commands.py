@@ -54,17 +54,19 @@ def build(config: Path, kernel: str, modules: Path, output: Path, compress: tupl
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("file", required=False, type=_FILE)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the configuration instead.")
-def check(file: Path | None, schema: bool) -> None:
+@click.option("--hooks-from", default="", metavar="DIR", help="With --schema: the hooks of this directory, too.")
+def check(file: Path | None, schema: bool, hooks_from: str) -> None:
     """Check the configuration FILE, or print the schema that it must fit."""
     from rootfall import config as configuration
     from rootfall.schema import json_schema
+    from rootfall_build.hooks import Available
 
-    if schema == (file is not None):
-        raise click.UsageError("name either a FILE or --schema")
+    if schema == (file is not None) or (hooks_from and not schema):
+        raise click.UsageError("name either a FILE or --schema (with --hooks-from, where there are site hooks)")
     if file is None:
-        print(json.dumps(json_schema(), indent=2))
+        print(json.dumps(json_schema(Available(Path()), hooks_from), indent=2))
         return
-    configuration.load(str(file))
+    configuration.load(str(file), Available(file.parent))
     print(f"{file}: in order")
 
 
@@ -77,8 +79,9 @@ def plan(file: Path, append: str) -> None:
     from rootfall import config as configuration
     from rootfall.mounts import API_MOUNTS
     from rootfall.plan import STAGES, make_plan
+    from rootfall_build.hooks import Available
 
-    _, config = configuration.load(str(file))
+    _, config = configuration.load(str(file), Available(file.parent))
     parameters = cmdline.parse(append)
     argv, environment = cmdline.from_text(append)
     made = make_plan(cmdline.override(config, parameters))
@@ -86,7 +89,8 @@ def plan(file: Path, append: str) -> None:
     print(made)
     print(f"   argv: {' '.join((made.handover.init, *argv))}")
     print(f"   environment: {' '.join(f'{name}={value}' for name, value in environment.items())}")
-    print(f"   rd.break= stops before: {', '.join(STAGES[type(step)] for step in (*made.steps, made.handover))}")
+    stages = dict.fromkeys(STAGES[type(step)] for step in (*made.steps, made.handover))
+    print(f"   rd.break= stops before: {', '.join(stages)}")
     for stage in sorted({each for each in parameters.break_at if each} - set(STAGES.values())):
         print(f"warning: rd.break={stage}: no such stage; the boot will stop before the switch", file=sys.stderr)
     print(f"   if it fails: {_failure(cmdline.on_failure(config.boot.on_failure, parameters))}")

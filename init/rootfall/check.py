@@ -7,7 +7,9 @@ the nodes. What a value of each kind may be stands in the schema, not here.
 
 from __future__ import annotations
 
+from rootfall import hook_list
 from rootfall.errors import Problem
+from rootfall.hook import Hooks
 from rootfall.model import BootConfig, Config, ImageConfig, OnFailure, Root
 from rootfall.schema import BY_PATH, LEVELS, SECTIONS, Kind, RemedyError, children, join, near
 from rootfall.yaml_tree import LIST, MAPPING, NOTHING, NUMBER, REFUSED, TEXT, Node, seen, short
@@ -20,14 +22,21 @@ if TYPE_CHECKING:
 _WRONG = object()
 
 
-def check(tree: Node) -> tuple[Config | None, list[Problem]]:
-    """The Config that a file's tree says, and every mistake in it; there is a Config if there are no mistakes."""
+def check(tree: Node, hooks: Hooks | None = None) -> tuple[Config | None, list[Problem]]:
+    """The Config that a file's tree says, and every mistake in it; there is a Config if there are no mistakes.
+
+    `hooks` are those that there are; without, those of this program.
+    """
     problems: list[Problem] = []
     found: dict[str, tuple[Node, Any]] = {}
     _section("", tree, found, problems)
     if tree.kind == MAPPING and not any(key.text == "version" for key, _ in tree.entries):
         problems.append(Problem(tree.line, tree.column, "version", "is missing: add the line `version: 1`"))
     _level_fits(found, problems)
+    if "boot.hooks" in found:
+        node, _ = found["boot.hooks"]
+        directory = found["image.hooks_from"][1] if "image.hooks_from" in found else ""
+        found["boot.hooks"] = (node, hook_list.read(node, hooks or Hooks(), directory, problems))
     return (None, problems) if problems or "version" not in found else (_config(found), [])
 
 
@@ -73,7 +82,9 @@ def _entry(
 
 def _value(path: str, shown: str, node: Node, found: dict[str, tuple[Node, Any]], problems: list[Problem]) -> None:
     kind = BY_PATH[path].kind
-    if not kind.many:
+    if path == "boot.hooks" and node.kind == LIST:
+        found[path] = (node, ())  # what hooks there are depends on another key
+    elif not kind.many:
         if (value := _read(kind, shown, node, problems)) is not _WRONG:
             found[path] = (node, value)
     elif node.kind == LIST:

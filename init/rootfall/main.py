@@ -82,6 +82,8 @@ def hand_over(this: steps.Boot, stage: steps.Stage) -> None:
     """Become the init of the root that is mounted. Returns only by raising."""
     # Everything is checked before the first act that cannot be undone.
     assert stage.plan is not None, "a plan comes before its end"
+    if this.hooks:
+        steps.undo_hooks(stage.plan, this)
     kernel, handover = Kernel(), stage.plan.handover
     start = time.monotonic_ns()
     switch_root.preflight(kernel, handover.new_root)

@@ -16,11 +16,11 @@ FLOORS = (
     "main",
     "plan steps emergency findings report shell stops prove switch_root_command",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root systemd console timeline",
-    "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
-    "linux.standins linux.tty linux.udev password",
+    "cmdline config check schema hook hook_list yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc "
+    "linux.process linux.signals linux.standins linux.tty linux.udev password",
     "model errors record",
 )
-PURE = "cmdline config check schema yaml_tree device_ref modalias ready model errors record".split()
+PURE = "cmdline config check schema hook hook_list yaml_tree device_ref modalias ready model errors record".split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
 # `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own.
 ALLOWED = {
