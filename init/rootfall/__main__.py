@@ -2,6 +2,7 @@
 """Where the frozen program starts: PyInstaller runs this file, and nothing may import the real ctypes.util before."""
 
 import gc
+import sys
 
 from rootfall.linux import standins
 
@@ -10,6 +11,11 @@ from rootfall.linux import standins
 gc.disable()
 
 standins.install()
+
+if sys.argv[1:2] == ["container"] and sys.argv[0] != "/init":  # the kernel may hand that word to /init
+    from rootfall.container.command import main as container
+
+    sys.exit(container(sys.argv[2:]))
 
 from rootfall.main import main  # noqa: E402
 

@@ -9,6 +9,7 @@ RootfallError          attempted, on what, errno, seen, hint
 ├── MountError         mount(2) said no
 ├── HookError          a hook could not do its part
 ├── SwitchRootError    the new root, or its init, cannot take over
+├── ContainerError     a container cannot be started, with the exit status that says so
 └── BuildError         the image cannot be made (rootfall_build)
 """
 
@@ -59,6 +60,12 @@ class HookError(RootfallError):
 
 class SwitchRootError(RootfallError):
     """The new root cannot take over: found by the preflight, before anything irreversible."""
+
+
+class ContainerError(RootfallError):
+    """A container was not started; `status` is the launcher's exit status: 125, or 126 and 127 as a shell has them."""
+
+    status = 125
 
 
 class BuildError(RootfallError):

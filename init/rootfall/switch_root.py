@@ -9,6 +9,7 @@ into another mount. From `switch` on nothing may be imported: our own files are 
 
 import os
 
+from rootfall import pivot_root
 from rootfall.errors import SwitchRootError
 from rootfall.linux import libc
 from rootfall.linux.kernel import Kernel
@@ -119,23 +120,18 @@ def switch(kernel: Kernel, new_root: str) -> str:
 
     Nothing may be shared with other namespaces any more: `move_mounts` has seen to that.
     """
-    kernel.chdir(new_root)
     old = kernel.open_directory("/")
     try:
-        kernel.pivot_root(".", ".")
+        pivot_root.enter(kernel, new_root, old)
     except OSError as error:
         if error.errno != _EINVAL:
             raise
-        kernel.mount(".", "/", None, libc.MS_MOVE)
-        kernel.chroot(".")
-        kernel.chdir("/")
+        pivot_root.move_over(kernel, new_root)
         if kernel.statfs_magic(old) in (libc.RAMFS_MAGIC, libc.TMPFS_MAGIC):
             delete_contents(old)
-        kernel.close(old)
         return "MS_MOVE"
-    kernel.umount2(".", libc.MNT_DETACH)
-    kernel.chdir("/")
-    kernel.close(old)
+    finally:
+        kernel.close(old)
     return "pivot_root"
 
 

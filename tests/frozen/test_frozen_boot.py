@@ -41,6 +41,17 @@ def test_as_another_process_than_pid_1_it_says_what_it_is(runtime: FrozenRuntime
     assert done.stderr.startswith("rootfall: this is the frozen PID 1 of an initramfs")
 
 
+def test_what_was_ignored_when_it_started_is_not_ignored_in_init(tree: Path, tmp_path: Path, disk: str) -> None:
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGUSR1)}
+    try:
+        booted = boot(tree, tmp_path, disk, CMDLINE, GIVEN, *ARGV)
+    finally:
+        for number, disposition in before.items():
+            signal.signal(number, disposition)
+    assert booted.status == 7, booted.console
+    assert booted.facts("signal") == []
+
+
 def test_asked_to_prove_itself_it_does_so_but_never_as_pid_1(
     runtime: FrozenRuntime, tree: Path, tmp_path: Path, disk: str
 ) -> None:

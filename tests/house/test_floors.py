@@ -14,13 +14,18 @@ from tests.house.imports import ROOTS, imports, sources
 FLOORS = (
     "__main__",
     "main",
-    "plan steps emergency findings report shell stops prove switch_root_command",
-    "devices near_miss block_links dps hardware modules mounts new_root switch_root systemd console timeline",
+    "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch",
+    "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
+    "container.cgroups container.failure container.mounts container.namespaces container.process",
     "cmdline config check schema hook hook_list yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc "
-    "linux.process linux.signals linux.standins linux.tty linux.udev password",
+    "linux.process linux.signals linux.standins linux.tty linux.udev linux.mount_api linux.namespaces password "
+    "container container.model container.plan container.options",
     "model errors record",
 )
-PURE = "cmdline config check schema hook hook_list yaml_tree device_ref modalias ready model errors record".split()
+PURE = (
+    "cmdline config check schema hook hook_list yaml_tree device_ref modalias ready model errors record "
+    "container.model container.plan container.options"
+).split()
 # What each import root may use of the others. The builder reads configurations and prints plans; it performs nothing. Of
 # `mounts` it takes the table, of `modules` the index and its ready form; `rootfall switch-root` is PID 1's own.
 ALLOWED = {

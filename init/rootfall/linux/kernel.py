@@ -37,8 +37,8 @@ class Kernel:
         """chroot(2)."""
         os.chroot(path)
 
-    def chdir(self, path: str) -> None:
-        """chdir(2)."""
+    def chdir(self, path: str | int) -> None:
+        """chdir(2), or fchdir(2) of a descriptor."""
         os.chdir(path)
 
     def statfs_magic(self, path: str | int) -> int:
@@ -66,6 +66,10 @@ class Kernel:
     def make_directory(self, directory: int, name: str) -> None:
         """mkdirat(2), mode 0755."""
         os.mkdir(name, 0o755, dir_fd=directory)
+
+    def remove_directory(self, path: str) -> None:
+        """rmdir(2)."""
+        os.rmdir(path)
 
     def execve(self, path: str, argv: "tuple[str, ...]", environment: "Mapping[str, str]") -> None:
         """execve(2); returns only by raising OSError."""

@@ -14,9 +14,11 @@ SIGKILL, SIGTERM = 9, 15  # the same on all architectures
 
 
 def reset() -> None:
-    """Ignored signals survive execve(2), and Python ignores SIGPIPE and SIGXFSZ: init gets the kernel's defaults."""
-    for number in (c_signal.SIGPIPE, c_signal.SIGXFSZ, c_signal.SIGINT):
-        c_signal.signal(number, c_signal.SIG_DFL)
+    """All signals back to the default action, also those ignored by who started us: what is ignored survives execve(2)."""
+    for number in range(1, c_signal.NSIG):
+        # What was ignored when Python started is in its table, too: this asks no kernel.
+        if c_signal.getsignal(number) not in (c_signal.SIG_DFL, None):
+            c_signal.signal(number, c_signal.SIG_DFL)
     c_signal.pthread_sigmask(c_signal.SIG_SETMASK, ())
 
 

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""Mounts by descriptors: open_tree(2), move_mount(2), mount_setattr(2), fsopen(2), fsconfig(2), fsmount(2), openat2(2).
+
+A path is looked up once, in the root that it is meant in; afterwards only the descriptor is used, so that nobody can swap
+what lies at the path in between. Thin wrappers that raise OSError; ENOSYS where the kernel is older, or seccomp forbids it.
+"""
+
+import ctypes
+import os
+
+OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
+AT_EMPTY_PATH, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW = 0x1000, 0x8000, 0x100
+MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 0x04, 0x40
+
+MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
+MOUNT_ATTR_NOSYMFOLLOW = 0x00200000
+FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
+
+RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
+
+_OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 437, 442
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(number: int, path: str, *arguments: "int | bytes | ctypes.Array[ctypes.c_uint64] | None") -> int:
+    words = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
+    result: int = _libc.syscall(ctypes.c_long(number), *words)
+    if result < 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno), path)
+    return result
+
+
+def open_tree(directory: int, path: str, flags: int) -> int:
+    """open_tree(2); with OPEN_TREE_CLONE a detached copy of a mount. `path` "" (with AT_EMPTY_PATH) is `directory` itself."""
+    return _call(_OPEN_TREE, path, directory, os.fsencode(path), flags | OPEN_TREE_CLOEXEC)
+
+
+def move_mount(mount: int, target: int) -> None:
+    """Attach a detached mount on the place that `target` is open on (move_mount(2))."""
+    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+    _call(_MOVE_MOUNT, "", mount, b"", target, b"", flags)
+
+
+def mount_setattr(mount: int, attributes: int, clear: int = 0, propagation: int = 0, recursive: bool = False) -> None:
+    """Set and clear attributes of the mount that `mount` is open on, of all below it too if `recursive` (mount_setattr(2))."""
+    words = (ctypes.c_uint64 * 4)(attributes, clear, propagation, 0)
+    _call(_MOUNT_SETATTR, "", mount, b"", AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0), words, 32)
+
+
+def new_mount(fstype: str, options: tuple[tuple[str, str | None], ...], attributes: int, source: str = "none") -> int:
+    """A new mount of a file system, detached (fsopen(2), fsconfig(2), fsmount(2)); an option without a value is a flag."""
+    context = _call(_FSOPEN, fstype, os.fsencode(fstype), 1)
+    try:
+        for name, value in (("source", source), *options):
+            command = FSCONFIG_SET_FLAG if value is None else FSCONFIG_SET_STRING
+            _call(
+                _FSCONFIG, name, context, command, os.fsencode(name), None if value is None else os.fsencode(value), 0
+            )
+        _call(_FSCONFIG, fstype, context, FSCONFIG_CMD_CREATE, None, None, 0)
+        return _call(_FSMOUNT, fstype, context, 1, attributes)
+    finally:
+        os.close(context)
+
+
+def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
+    """openat2(2) with RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS: as open(2) would after chroot(2) into `root`."""
+    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    return _call(_OPENAT2, path, root, os.fsencode(path), how, ctypes.sizeof(how))
