@@ -27,7 +27,8 @@ class Mount:
 class Witness:
     """The machine as the real init found it. Strings hold bytes as latin-1; None: it could not be read (no /proc).
 
-    `files` are those of /run/rootfall, and of udev's database as udev/NAME; `processes` read "PID (name) state".
+    `files` are those of /run/rootfall, and of udev's database on block devices as
+    udev/bMAJOR:MINOR; `processes` read "PID (name) state".
     """
 
     pid: int

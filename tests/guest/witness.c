@@ -254,15 +254,15 @@ static void memory(void)
 	}
 }
 
-/* What was left for us in a directory, one line a file. */
-static void left_behind(const char *where, const char *prefix)
+/* What was left for us in a directory, one line a file whose name begins so. */
+static void left_behind(const char *where, const char *prefix, const char *beginning)
 {
 	DIR *directory = opendir(where);
 	struct dirent *entry;
 	char path[512];
 
 	while (directory && (entry = readdir(directory))) {
-		if (entry->d_name[0] == '.')
+		if (entry->d_name[0] == '.' || strncmp(entry->d_name, beginning, strlen(beginning)))
 			continue;
 		snprintf(path, sizeof(path), "%s/%.300s", where, entry->d_name);
 		ssize_t length = slurp(path);
@@ -405,8 +405,8 @@ int main(int argc, char **argv)
 	integer("monotonic_ns", monotonic);
 	integer("boottime_ns", boottime);
 	kernel_log();
-	left_behind("/run/rootfall", "");
-	left_behind("/run/udev/data", "udev/");
+	left_behind("/run/rootfall", "", "");
+	left_behind("/run/udev/data", "udev/", "b");
 	processes();
 
 	int fd = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
