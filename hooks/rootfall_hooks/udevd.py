@@ -65,7 +65,7 @@ _OWNER = re.compile(r'\b(GROUP|OWNER)\s*[:=]?=\s*"([^"$%]+)"')
 _CONTROL, _RUNTIME = "/run/udev/control", "/run/udev"
 _PID = "/run/rootfall/udevd.pid"
 _MODPROBE = "/run/modprobe.d/rootfall.conf"
-_START, _TRIGGER, _STOP = 30.0, 60.0, 30.0  # seconds
+_START, _TRIGGER, _STOP = 30.0, 60.0, 10.0  # seconds
 _PULSE, _FIRST_LOOKS = 1.0, 0.02
 _MOST_LIMITS = 10  # events without end extend the limit up to so many times it
 _KMSG = {"SYSTEMD_LOG_TARGET": "kmsg"}
@@ -211,9 +211,7 @@ def _settle(monitor: Monitor, limit: float) -> tuple[int, str]:
             waiter.stop(0)
         elif int(now - began) > said:
             said = int(now - began)
-            status_line(
-                f"rootfall: waiting for udevd's rules: {said} s, {handled} events, up to {limit:g} s after the last"
-            )
+            status_line(f"rootfall: waiting for udevd: {said} s, {handled} events, up to {limit:g} s after the last")
     if said:
         status_line("")
     return handled + _handled(monitor), fault

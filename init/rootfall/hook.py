@@ -52,10 +52,11 @@ if TYPE_CHECKING:
 
 
 PLACES = ("device", "switch")
+KINDS = ("flag", "number", "duration", "timeout", "text", "texts", "path", "paths", "device", "modules")
 
 
 class Option(NamedTuple):
-    """An option of a hook: a field of its Options, which has the default; a kind of rootfall.schema.OPTION_KINDS; its meaning.
+    """An option of a hook: a field of its Options, which has the default; one of KINDS; its meaning.
 
     A kind with | in it is a choice: "storage|all".
     """
@@ -112,9 +113,13 @@ def _package() -> "Any":
 def declared(module: "Any") -> Declared:
     """What a module declares as a hook. Raises ValueError with what it lacks."""
     options: tuple[Option, ...] = tuple(getattr(module, "OPTIONS", ()))
+    if options and not hasattr(getattr(module, "Options", None), "_field_defaults"):
+        raise ValueError("it has OPTIONS, but no NamedTuple Options for them")
     fields = tuple(getattr(getattr(module, "Options", None), "_fields", ()))
     if tuple(each.name for each in options) != fields:
         raise ValueError(f"OPTIONS and the fields of Options are not the same: {', '.join(fields) or 'no fields'}")
+    if unknown := [each.kind for each in options if "|" not in each.kind and each.kind not in KINDS]:
+        raise ValueError(f"there is no kind of option {', '.join(unknown)}, only {', '.join(KINDS)} and a|b")
     does, undoes, before = (getattr(module, name, "") for name in ("DOES", "UNDOES", "BEFORE"))
     perform: Callable[..., object] | None = getattr(module, "perform", None)
     if perform is None or not does:

@@ -13,6 +13,10 @@ from rootfall.linux.udev import Monitor
 from rootfall.model import OnFailure
 from rootfall.timeline import Timeline
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 MODULES_DIRECTORY = "/usr/lib/modules"
 _CONTENTS = {"": "nothing known", "ambivalent": "traces of more than one file system"}
 _LOADING_LIMIT = 120.0  # seconds; a module that takes longer hangs in the kernel
@@ -144,7 +148,7 @@ def run_hook(step: plan.RunHook, boot: Boot) -> str:
     except RootfallError:
         raise
     except Exception as error:
-        raise HookError("perform the hook", step.name, errno=_errno(error), seen=repr(error)) from error
+        raise HookError("perform the hook", step.name, **_said(error)) from error
     return f"hook: perform {step.name}: {outcome or 'done'}"
 
 
@@ -161,7 +165,7 @@ def undo_hook(step: plan.UndoHook, boot: Boot) -> str:
     except RootfallError:
         raise
     except Exception as error:
-        raise HookError("undo the hook", step.name, errno=_errno(error), seen=repr(error)) from error
+        raise HookError("undo the hook", step.name, **_said(error)) from error
     boot.hooks.remove(begun[-1])
     return f"hook: undo {step.name}: {outcome or 'done'}"
 
@@ -173,5 +177,8 @@ def undo_hooks(wanted: plan.Plan, boot: Boot) -> None:
             perform(step, boot)
 
 
-def _errno(error: Exception) -> int:
-    return (error.errno or 0) if isinstance(error, OSError) else 0
+def _said(error: Exception) -> "dict[str, Any]":
+    """What RootfallError has of an error of Python's."""
+    if isinstance(error, OSError):
+        return {"errno": error.errno or 0, "seen": str(error)}
+    return {"seen": repr(error)}
