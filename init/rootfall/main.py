@@ -210,7 +210,7 @@ def read_config() -> tuple[Config, str]:
 def write_timeline(timeline: Timeline) -> None:
     """Leave the timeline in /run/rootfall for the real system; a boot does not fail for it."""
     try:
-        os.mkdir("/run/rootfall", 0o755)
+        os.makedirs("/run/rootfall", 0o755, exist_ok=True)  # it is there after a retry, or when a hook left something
         with open("/run/rootfall/timeline.json", "w", encoding="utf-8") as file:
             file.write(timeline.to_json())
     except OSError:

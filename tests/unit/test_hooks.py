@@ -274,5 +274,5 @@ def test_the_kinds_of_options_are_those_of_the_schema() -> None:
 def test_each_hook_of_rootfall_s_own_declares_what_the_schema_knows(name: str) -> None:
     found = Hooks().load(name)
     assert [schema.option_kind(each.kind) for each in found.options]
-    assert schema.options_table(Hooks(), name).times("\n") == len(found.options) + 2
+    assert schema.options_table(Hooks(), name).count("\n") == len(found.options) + 2
     assert all(each.description.endswith(".") for each in found.options)

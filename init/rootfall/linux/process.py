@@ -7,6 +7,7 @@ wait has an end. Imported by hooks only.
 
 import os
 import select
+import time
 
 from rootfall.cmdline import Cmdline, init_environment
 from rootfall.linux import signals
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _GRACE = 5.0  # seconds that a killed process may take to end
+_LOOK = 0.01  # seconds between two looks at processes that have been killed
 _MOST_WORDS = 2000  # bytes of a program's words that are kept: its last
 
 
@@ -48,12 +50,18 @@ class Process:
         by_itself = self.wait(timeout) is not None
         signals.send(-self.pid, signals.SIGKILL)  # what it left behind
         self.wait(_GRACE)
-        try:
-            while os.waitpid(-self.pid, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            pass
+        self._reap_session()
         return by_itself
+
+    def _reap_session(self) -> None:
+        """PID 1 inherits what a killed program leaves; what hangs in the kernel is left to the next PID 1."""
+        end = time.monotonic() + _GRACE
+        try:
+            while time.monotonic() < end:
+                if os.waitpid(-self.pid, os.WNOHANG)[0] == 0:
+                    select.poll().poll(_LOOK * 1000)
+        except ChildProcessError:
+            pass  # none is left
 
     def _reap(self) -> None:
         try:
