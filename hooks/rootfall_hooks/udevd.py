@@ -156,7 +156,7 @@ def perform(options: Options, boot: "Boot") -> str:
             boot.log.warning(f"hook: udevd: trigger {kind}: status {status} {words}")
     handled, fault = _settle(monitor, options.settle)
     if process.wait(0) is not None:
-        raise HookError("run", "systemd-udevd", seen=_ended(process.status), hint="its words are in the kernel's log")
+        raise HookError("start", "systemd-udevd", seen=_ended(process.status), hint="its words are in the kernel's log")
     if fault:
         boot.log.warning(f"hook: udevd: settle: {fault}")
     return f"{handled} events handled{f'; {fault}' if fault else ''}"

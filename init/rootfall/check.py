@@ -7,9 +7,7 @@ the nodes. What a value of each kind may be stands in the schema, not here.
 
 from __future__ import annotations
 
-from rootfall import hook_list
 from rootfall.errors import Problem
-from rootfall.hook import Hooks
 from rootfall.model import BootConfig, Config, ImageConfig, OnFailure, Root
 from rootfall.schema import BY_PATH, LEVELS, SECTIONS, Kind, RemedyError, children, join, near
 from rootfall.yaml_tree import LIST, MAPPING, NOTHING, NUMBER, REFUSED, TEXT, Node, seen, short
@@ -18,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+    from rootfall.hook import Hooks
 
 _WRONG = object()
 
@@ -34,9 +34,11 @@ def check(tree: Node, hooks: Hooks | None = None) -> tuple[Config | None, list[P
         problems.append(Problem(tree.line, tree.column, "version", "is missing: add the line `version: 1`"))
     _level_fits(found, problems)
     if "boot.hooks" in found:
+        from rootfall import hook_list  # few files have any
+
         node, _ = found["boot.hooks"]
         directory = found["image.hooks_from"][1] if "image.hooks_from" in found else ""
-        found["boot.hooks"] = (node, hook_list.read(node, hooks or Hooks(), directory, problems))
+        found["boot.hooks"] = (node, hook_list.read(node, hooks, directory, problems))
     return (None, problems) if problems or "version" not in found else (_config(found), [])
 
 

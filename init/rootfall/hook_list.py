@@ -20,10 +20,10 @@ _WRONG = object()
 _SHAPE = "must be a hook's name, or one name with its options as in udevd: {hwdb: true}"
 
 
-def read(node: Node, hooks: Hooks, directory: str, problems: list[Problem]) -> tuple[Hook, ...]:
+def read(node: Node, hooks: Hooks | None, directory: str, problems: list[Problem]) -> tuple[Hook, ...]:
     """The hooks of a list; those with a mistake are left out of it, and the mistakes put into `problems`."""
     found = (
-        _hook(item, f"boot.hooks[{i}]", hooks, directory, problems)
+        _hook(item, f"boot.hooks[{i}]", hooks or Hooks(), directory, problems)
         for i, item in enumerate(node.items)
         if item.kind != REFUSED
     )

@@ -11,7 +11,6 @@ import re
 
 import rootfall
 from rootfall import device_ref
-from rootfall.hook import Hooks
 from rootfall.record import NamedTuple
 from rootfall.yaml_tree import NUMBER, OTHER, TEXT, Node, seen
 
@@ -19,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
+
+    from rootfall.hook import Hooks
 
 # What each group holds, rootfall_build.drivers knows.
 GROUPS = ("storage", "virtio", "ata", "nvme", "scsi", "usb", "mmc", "keyboard")
@@ -324,7 +325,9 @@ def json_schema(hooks: Hooks | None = None, directory: str = "") -> dict[str, An
         **_object(""),
         "required": ["version"],
     }
-    schema["properties"]["boot"]["properties"]["hooks"]["items"] = _hook_shapes(hooks or Hooks(), directory)
+    from rootfall import hook
+
+    schema["properties"]["boot"]["properties"]["hooks"]["items"] = _hook_shapes(hooks or hook.Hooks(), directory)
     return schema
 
 
