@@ -7,19 +7,26 @@ Versions alone are compared, as ld.so(8) does before it starts a program; the sy
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection
 
 
 def lacking(library: Path, users: Iterable[Path]) -> list[str]:
-    """The versions that `users` ask of a library of that name and that `library` does not define."""
+    """The versions that `users` ask of a library of that soname and that `library` does not define."""
     with library.open("rb") as file:
-        defined = set(_defined(ELFFile(file)))
+        elf = ELFFile(file)
+        defined, soname = set(_defined(elf)), _soname(elf) or library.name
     wanted = set()
     for user in users:
         with user.open("rb") as file:
-            wanted |= set(_wanted(ELFFile(file), library.name))
+            wanted |= set(_wanted(ELFFile(file), soname))
     return sorted(wanted - defined)
+
+
+def _soname(elf: ELFFile) -> str:
+    dynamic = (segment for segment in elf.iter_segments() if isinstance(segment, DynamicSegment))
+    return next((str(tag.soname) for segment in dynamic for tag in segment.iter_tags("DT_SONAME")), "")
 
 
 def _defined(elf: ELFFile) -> Iterator[str]:

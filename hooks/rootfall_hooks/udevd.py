@@ -147,13 +147,16 @@ def perform(options: Options, boot: "Boot") -> str:
     os.makedirs(_RUNTIME, 0o755, exist_ok=True)
     if boot.loader is not None and (text := boot.loader.modprobe_conf()):
         _write(_MODPROBE, text)
+    begun = time.monotonic_ns()
     process = _start()
     boot.udevd = True
-    monitor = Monitor((), "udev")
+    boot.timeline.add("udevd: start", begun)
+    monitor, begun = Monitor((), "udev"), time.monotonic_ns()
     for kind in ("subsystems", "devices"):
         status, words = run([ADM, "trigger", f"--type={kind}", "--action=add"], _TRIGGER)
         if status:  # it says so too when a device has gone meanwhile
             boot.log.warning(f"hook: udevd: trigger {kind}: status {status} {words}")
+    boot.timeline.add("udevd: trigger", begun)
     handled, fault = _settle(monitor, options.settle)
     if process.wait(0) is not None:
         raise HookError("start", "systemd-udevd", seen=_ended(process.status), hint="its words are in the kernel's log")

@@ -3,11 +3,17 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rootfall.errors import BuildError
+from rootfall_build import cpio, symbol_versions
+from rootfall_build.build import Request, build, cache_directory
+from rootfall_build.freeze import freeze
+from rootfall_build.progress import Silent
 from rootfall_qemu.debian import fetch_kernel
 from rootfall_qemu.machine import Machine
 from rootfall_qemu.vm import VM
@@ -63,6 +69,51 @@ def test_a_name_that_the_rules_of_the_site_make_is_a_root(series: str, start: St
     assert {"S:disk/by-site/root", f"E:ID_FS_UUID={roots.UUID}"} <= set(database.splitlines())
     assert seen.processes == ("1 (init) R",)
     assert not [name for name in seen.files if "udevd" in name], "the number of its process is of no use to anybody now"
+
+
+def test_the_newest_udevd_does_it_with_the_libraries_that_it_opens_by_itself(
+    boot: Callable[[Machine], Booted], shared: Path, tmp_path: Path, witness_root: Path
+) -> None:
+    # All of the system is the newest, but for what this machine's Python needs and a small Debian has not.
+    root, kernel = udev_root.made(shared, "sid"), fetch_kernel("7")
+    for library in Path("/usr/lib").glob("*-linux-gnu/libffi.so.*"):
+        shutil.copy(library, root / library.relative_to("/"))
+    (tmp_path / "rootfall.yaml").write_text(DISCOVERY.replace("boot:\n", "boot:\n  hooks: [udevd]\n"))
+    made = tmp_path / "rootfall.img"
+    request = Request(tmp_path / "rootfall.yaml", kernel.version, kernel.modules, made, sysroot=root)
+    build(request, freeze, cache_directory(), Silent())
+    assert b"/libsystemd-shared-" in b"".join(member.path.encode() for member in cpio.read(made.read_bytes()))
+    append = f"console=ttyS0 panic=-1 root=/dev/disk/by-uuid/{roots.UUID}"
+    record = boot(Machine(kernel.image, made, append, memory=512, disks=snapshots(witness_root)))
+    assert "hook: undo udevd: stopped" in record.console
+    assert parse(record.console).processes == ("1 (init) R",)
+
+
+def test_newer_programs_than_this_machine_s_libraries_can_carry_are_refused(shared: Path, tmp_path: Path) -> None:
+    root, kernel = udev_root.made(shared, "sid"), fetch_kernel("6.1")
+    libc = next(Path("/usr/lib").glob("*-linux-gnu/libc.so.6"))
+    if not symbol_versions.lacking(libc, [*root.glob("usr/lib/*/systemd/libsystemd-shared-*.so")]):
+        pytest.skip("this machine's C library is new enough for the newest udevd")
+    (tmp_path / "rootfall.yaml").write_text(udev_root.with_hook(DISCOVERY, root))
+    request = Request(tmp_path / "rootfall.yaml", kernel.version, kernel.modules, tmp_path / "out.img")
+    with pytest.raises(BuildError, match=r"libc\.so\.6 of this machine, which PID 1 needs, has no GLIBC_") as caught:
+        build(request, freeze, cache_directory(), Silent())
+    assert "not newer than this one" in caught.value.hint
+    assert not (tmp_path / "out.img").exists()
+
+
+def test_a_disk_that_is_plugged_in_late_is_found_by_the_name_that_the_rules_give_it(
+    vm: Callable[[Machine], VM], image: Image, shared: Path, witness_root: Path
+) -> None:
+    kernel = fetch_kernel("6.12")
+    config = udev_root.with_hook(DISCOVERY, udev_root.made(shared, more=NAMER), site_rules="true")
+    append = "console=ttyS0 panic=-1 root=/dev/disk/by-site/root"
+    guest = vm(Machine(kernel.image, image(kernel, config), append, memory=384, hot_plug_slots=1))
+    guest.console.expect(re.compile(r"waiting for /dev/disk/by-site/root: [2-9] s"), DEADLINE, "the status line")
+    guest.hot_plug(*snapshots(witness_root))
+    guest.console.expect("REAL-ROOT init pid=1", DEADLINE, "the real init")
+    assert guest.wait_off(DEADLINE) == "guest-shutdown"
+    assert parse(guest.console.log).processes == ("1 (init) R",)
 
 
 def test_udevd_loads_the_drivers_of_what_is_there_and_heeds_the_blacklist(start: Start, shared: Path) -> None:

@@ -187,7 +187,7 @@ def library(place: Path, name: str, versions: str) -> Path:
 
 
 def test_a_library_stands_in_for_another_if_it_has_the_versions_that_are_asked_for(tmp_path: Path) -> None:
-    both = library(tmp_path, "new/libv.so", "V1 V2")
+    both = library(tmp_path, "new/libv.so.2.0", "V1 V2")
     old = library(tmp_path, "old/libv.so", "V1")
     code = "int f_V1(void), f_V2(void); int main(void) { return f_V1() + f_V2(); }"
     user = tmp_path / "user"
