@@ -6,6 +6,7 @@ Versions alone are compared, as ld.so(8) does before it starts a program; the sy
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
@@ -25,8 +26,11 @@ def lacking(library: Path, users: Iterable[Path]) -> list[str]:
 
 
 def _soname(elf: ELFFile) -> str:
-    dynamic = (segment for segment in elf.iter_segments() if isinstance(segment, DynamicSegment))
-    return next((str(tag.soname) for segment in dynamic for tag in segment.iter_tags("DT_SONAME")), "")
+    for segment in elf.iter_segments():
+        if isinstance(segment, DynamicSegment):
+            tags: Iterator[Any] = segment.iter_tags("DT_SONAME")
+            return next((str(tag.soname) for tag in tags), "")
+    return ""
 
 
 def _defined(elf: ELFFile) -> Iterator[str]:
