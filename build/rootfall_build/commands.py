@@ -78,7 +78,7 @@ def plan(file: Path, append: str) -> None:
     from rootfall import cmdline
     from rootfall import config as configuration
     from rootfall.mounts import API_MOUNTS
-    from rootfall.plan import STAGES, make_plan
+    from rootfall.plan import make_plan, stages
     from rootfall_build.hooks import Available
 
     _, config = configuration.load(str(file), Available(file.parent))
@@ -89,9 +89,8 @@ def plan(file: Path, append: str) -> None:
     print(made)
     print(f"   argv: {' '.join((made.handover.init, *argv))}")
     print(f"   environment: {' '.join(f'{name}={value}' for name, value in environment.items())}")
-    stages = dict.fromkeys(STAGES[type(step)] for step in (*made.steps, made.handover))
-    print(f"   rd.break= stops before: {', '.join(stages)}")
-    for stage in sorted({each for each in parameters.break_at if each} - set(STAGES.values())):
+    print(f"   rd.break= stops before: {', '.join(stages(made))}")
+    for stage in sorted({each for each in parameters.break_at if each} - set(stages(made))):
         print(f"warning: rd.break={stage}: no such stage; the boot will stop before the switch", file=sys.stderr)
     print(f"   if it fails: {_failure(cmdline.on_failure(config.boot.on_failure, parameters))}")
     for warning in parameters.warnings:

@@ -24,8 +24,20 @@ def enter(kernel: Kernel, new_root: str | int, old_root: int) -> None:
     """
     kernel.chdir(new_root)
     kernel.pivot_root(".", ".")
+    # Here the old root lies on the new one, and "/.." still lists it.
+    let_go(kernel, old_root)
+
+
+def enter_with_put_old(kernel: Kernel, new_root: str | int, put_old: str, old_root: int) -> None:
+    """The same by the documented procedure: for a moment the old root is on `put_old`, a directory below the new one."""
+    kernel.chdir(new_root)
+    kernel.pivot_root(".", put_old)
+    let_go(kernel, old_root)
+
+
+def let_go(kernel: Kernel, old_root: int) -> None:
+    """Unmount the old root from wherever it was put, by a descriptor: no name in the new root is asked for it."""
     try:
-        # Here the old root lies on the new one, and "/.." still lists it.
         kernel.chdir(old_root)
         kernel.mount(None, ".", None, _SLAVE)  # what is unmounted here stays mounted elsewhere
         detach(kernel, ".")
@@ -44,23 +56,6 @@ def detach(kernel: Kernel, path: str) -> None:
         pass
 
 
-def enter_with_put_old(kernel: Kernel, new_root: str, put_old: str) -> None:
-    """The same with a directory for the old root: make `put_old` below `new_root`, pivot, unmount it, remove it."""
-    place = f"{new_root.rstrip('/')}/{put_old.strip('/')}"
-    here = kernel.open_below(None, new_root)
-    try:
-        kernel.make_directory(here, put_old.strip("/"))
-    finally:
-        kernel.close(here)
-    kernel.chdir(new_root)
-    kernel.pivot_root(new_root, place)
-    kernel.chdir("/")
-    old = f"/{put_old.strip('/')}"
-    kernel.mount(None, old, None, _SLAVE)
-    kernel.umount2(old, libc.MNT_DETACH)
-    kernel.remove_directory(old)
-
-
 def move_over(kernel: Kernel, new_root: str | int) -> None:
     """MS_MOVE and chroot(2): the new root covers the old one, which stays below it, out of reach of any name."""
     kernel.chdir(new_root)
@@ -70,9 +65,10 @@ def move_over(kernel: Kernel, new_root: str | int) -> None:
 
 
 def prove(new_root: int) -> None:
-    """That "/" and "/.." are the directory that `new_root`, a descriptor from before, is. Raises OSError (EXDEV)."""
+    """That "/", "/.." and "." are the directory that `new_root`, a descriptor from before, is. Raises OSError (EXDEV)."""
     wanted = os.fstat(new_root)
-    for path in ("/", "/.."):
-        found = os.stat(path)
-        if (found.st_dev, found.st_ino) != (wanted.st_dev, wanted.st_ino):
+    for path in ("/", "/..", "."):
+        if not os.path.samestat(os.stat(path), wanted):
             raise OSError(18, _MISPLACED, path)
+    if os.getcwd() != "/":  # "(unreachable)/…" is what the kernel says of a directory outside
+        raise OSError(18, _MISPLACED, ".")

@@ -116,6 +116,11 @@ class Plan(NamedTuple):
         return "\n".join(f"{n}. {step}" for n, step in enumerate((*self.steps, self.handover), 1))
 
 
+def stages(plan: Plan) -> tuple[str, ...]:
+    """What rd.break= can stop before in this plan, in its order."""
+    return tuple(dict.fromkeys(STAGES[type(step)] for step in (*plan.steps, plan.handover)))
+
+
 def _load_modules(config: Config) -> LoadModules:
     """Those that are named, and the root's file system if it is known now: it need not wait for the device then."""
     image, fstype = config.image, config.boot.root.fstype

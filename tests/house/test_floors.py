@@ -16,7 +16,9 @@ FLOORS = (
     "main",
     "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
-    "container.cgroups container.failure container.mounts container.namespaces container.process",
+    "container.cgroups container.failure container.namespaces container.process "
+    "container.attach container.attributes container.cgroup_view container.dev container.enter container.hide "
+    "container.in_root container.mount_walk container.mounts container.overlay container.ramfs",
     "cmdline config check schema hook hook_list yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc "
     "linux.process linux.signals linux.standins linux.tty linux.udev linux.mount_api linux.namespaces password "
     "container container.model container.plan container.options",

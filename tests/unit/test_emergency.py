@@ -277,7 +277,7 @@ def test_a_boot_stops_where_it_was_told_to(words: str, where: list[str], monkeyp
     stages, said = stopped(words, monkeypatch)
     assert stages == where
     if "pre-mount" in words:
-        assert "rd.break=pre-mount: no such stage; there are modules, hook, device, mount, undo, switch" in said
+        assert "rd.break=pre-mount: no such stage; there are modules, device, mount, switch" in said
 
 
 def test_the_trace_names_each_step_with_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:

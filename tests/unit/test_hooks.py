@@ -182,6 +182,7 @@ def test_a_plan_performs_hooks_in_order_and_undoes_them_in_reverse() -> None:
     assert [type(each).__name__ for each in made.steps] == [
         "LoadModules", "RunHook", "FindRoot", "MountRoot", "RunHook", "RunHook", "UndoHook", "UndoHook",
     ]  # fmt: skip
+    assert plan.stages(made) == ("modules", "hook", "device", "mount", "undo", "switch")
     lines = str(made).splitlines()
     assert lines[1] == "2. hook luks: open it"
     assert lines[6] == "7. hook overlay: lift"

@@ -8,13 +8,9 @@ launcher lets the process go, over the other it hears why the start failed; that
 
 import gc
 import os
-import sys
 
-from rootfall import pivot_root
-from rootfall.container import failure, mounts, namespaces, plan, process
+from rootfall.container import enter, failure, mounts, namespaces, plan, process
 from rootfall.container.model import Container
-from rootfall.errors import SwitchRootError
-from rootfall.linux import mount_api
 from rootfall.linux.kernel import Kernel
 
 TYPE_CHECKING = False
@@ -86,48 +82,22 @@ def first_process(
 
 def set_up(what: plan.Plan) -> None:
     """Perform the plan's inner steps, in their order; the last of them is the switch of the root."""
-    kernel, root = Kernel(), -1
+    root = -1
     for step in what.inside:
         match step:
             case plan.Isolate():
                 mounts.isolate()
             case plan.PrepareRoot():
-                root = mounts.prepare_root(step.root)
+                root = mounts.prepare_root(step.root, step.propagation)
             case plan.MakeMount():
                 mounts.make_mount(root, step.mount)
             case plan.HidePaths():
-                mounts.hide(root, step.masked, step.read_only)
+                from rootfall.container import hide
+
+                hide.hide(root, step.masked, step.read_only)
             case plan.Name():
                 namespaces.name(step.hostname)
             case plan.BringUpLoopback():
                 namespaces.bring_up_loopback()
             case plan.PivotRoot():
-                forbid_imports()
-                switch(kernel, root, step)
-
-
-def forbid_imports() -> None:
-    """From here on a module would come from the new root, whose maker need not be our friend: an import is an error."""
-    sys.meta_path.clear()
-    sys.path.clear()
-
-
-def switch(kernel: Kernel, root: int, step: plan.PivotRoot) -> None:
-    """Enter the new root, which `root` is open on, and prove that the old one is out of reach. Raises SwitchRootError."""
-    old = kernel.open_directory("/")
-    try:
-        if step.put_old:
-            kernel.chdir(root)
-            pivot_root.enter_with_put_old(kernel, os.getcwd(), step.put_old)
-        else:
-            pivot_root.enter(kernel, root, old)
-    except OSError as error:
-        raise SwitchRootError("enter", "the new root", errno=error.errno or 0, seen=error.strerror or "") from error
-    kernel.close(old)
-    pivot_root.prove(root)
-    flags = mount_api.MOUNT_ATTR_RDONLY if step.readonly else 0
-    here = os.open("/", os.O_PATH | os.O_CLOEXEC)
-    mount_api.mount_setattr(here, flags)
-    kernel.mount(None, "/", None, mounts.PROPAGATION[step.propagation])
-    os.close(here)
-    os.close(root)
+                enter.switch(Kernel(), root, step)

@@ -35,9 +35,10 @@ class Rlimit(NamedTuple):
 class Mount(NamedTuple):
     """One mount, in the order in which they are made.
 
-    `type` is a file system's (tmpfs, proc, sysfs, mqueue, devpts, overlay), "bind" for a file or tree of the host's, or "dev"
-    for a minimal /dev. `destination` is absolute and meant below the new root. `options` are mount(8)'s words: ro, rw, rro
-    (recursively read-only), nosuid, nodev, noexec, rbind, size=…, mode=…
+    `type` is a file system's (tmpfs, proc, sysfs, mqueue, devpts, …), "bind" for a file or tree of the host's, "dev" for a
+    minimal /dev, "cgroup" for a view of its own cgroup. `destination` is absolute and meant below the new root. `options` are
+    mount(8)'s words: ro (this mount), rro (all below it, too), rw, noexec, bind, rbind, size=…, mode=…; nosuid and nodev are
+    there unless suid or dev is said.
     """
 
     destination: str

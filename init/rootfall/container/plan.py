@@ -6,6 +6,7 @@ process before it executes anything. The last record is the hand-over: the root 
 """
 
 from rootfall.container.model import Container, IdMapping, Mount, Process, Resources, Root
+from rootfall.errors import ContainerError
 from rootfall.record import NamedTuple
 
 
@@ -62,6 +63,7 @@ class PrepareRoot(NamedTuple):
     """The root as a mount of its own: bound onto itself, or an overlay over it."""
 
     root: Root
+    propagation: str = "private"
 
     def __str__(self) -> str:
         """For people."""
@@ -161,14 +163,21 @@ class Plan(NamedTuple):
 
 
 def make_plan(container: Container) -> Plan:
-    """The plan of a container."""
+    """The plan of a container. Raises ContainerError for one whose mounts would be the host's."""
+    if "mount" not in container.namespaces:
+        hint = "a container has a mount namespace of its own, or its mounts would be the host's"
+        raise ContainerError("start", container.id, seen=f"namespaces: {' '.join(container.namespaces)}", hint=hint)
     outside: list[Outside] = []
     if container.resources.asked():
         outside.append(MakeCgroup(container.id, container.resources))
     outside.append(Clone(container.namespaces))
     if "user" in container.namespaces:
         outside.append(MapIds(container.uid_mappings, container.gid_mappings))
-    inside: list[Inside] = [Isolate(), PrepareRoot(container.root), *map(MakeMount, container.mounts)]
+    inside: list[Inside] = [
+        Isolate(),
+        PrepareRoot(container.root, container.rootfs_propagation),
+        *map(MakeMount, container.mounts),
+    ]
     if container.masked_paths or container.readonly_paths:
         inside.append(HidePaths(container.masked_paths, container.readonly_paths))
     if container.hostname:

@@ -14,6 +14,8 @@ MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 0x04, 0x40
 
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
 MOUNT_ATTR_NOSYMFOLLOW = 0x00200000
+MOUNT_ATTR__ATIME, MOUNT_ATTR_RELATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME = 0x70, 0x00, 0x10, 0x20
+MOUNT_ATTR_NODIRATIME = 0x80
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
 
 RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
@@ -50,7 +52,10 @@ def mount_setattr(mount: int, attributes: int, clear: int = 0, propagation: int 
 
 
 def new_mount(fstype: str, options: tuple[tuple[str, str | None], ...], attributes: int, source: str = "none") -> int:
-    """A new mount of a file system, detached (fsopen(2), fsconfig(2), fsmount(2)); an option without a value is a flag."""
+    """A new mount of a file system, detached (fsopen(2), fsconfig(2), fsmount(2)); an option without a value is a flag.
+
+    Raises OSError; its text is the kernel's own message, where there is one.
+    """
     context = _call(_FSOPEN, fstype, os.fsencode(fstype), 1)
     try:
         for name, value in (("source", source), *options):
@@ -60,8 +65,20 @@ def new_mount(fstype: str, options: tuple[tuple[str, str | None], ...], attribut
             )
         _call(_FSCONFIG, fstype, context, FSCONFIG_CMD_CREATE, None, None, 0)
         return _call(_FSMOUNT, fstype, context, 1, attributes)
+    except OSError as error:
+        raise OSError(error.errno, _message(context) or error.strerror, error.filename) from error
     finally:
         os.close(context)
+
+
+def _message(context: int) -> str:
+    """What the kernel says of a mount that it refuses: lines that begin with "e "."""
+    said = []
+    try:
+        while True:
+            said.append(os.read(context, 4096).decode(errors="replace").partition(" ")[2].strip())
+    except OSError:  # ENODATA: that was all
+        return "; ".join(said)
 
 
 def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
