@@ -36,6 +36,7 @@ TEST_PACKAGES += ovmf          # UEFI firmware
 TEST_PACKAGES += btrfs-progs   # mkfs.btrfs --rootdir
 TEST_PACKAGES += xfsprogs      # file systems to mount
 TEST_PACKAGES += dosfstools
+TEST_PACKAGES += mtools         # reads and writes them without a mount
 TEST_PACKAGES += erofs-utils   # mkfs.erofs
 TEST_PACKAGES += squashfs-tools # mksquashfs
 TEST_PACKAGES += fakeroot      # file systems whose files are root's, made by anybody
@@ -80,7 +81,7 @@ bench-disks: venv $(VENV)/.test-packages ## What 1, 16 and 64 disks cost a boot
 bench-parallel: venv $(VENV)/.test-packages ## Modules loaded in parallel against one after another, on two processors
 	@$(BIN)/python -m tests.bench.parallel
 
-matrix: venv $(VENV)/.test-packages ## Boot from each kind of disk with each kernel; print the table
+matrix: venv $(VENV)/.test-packages ## Boot from each kind of disk with each kernel, without and with udevd; print the tables
 	@$(BIN)/python -m tests.boot.matrix
 
 .PHONY: lint

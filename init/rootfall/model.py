@@ -11,8 +11,8 @@ class DeviceRef(NamedTuple):
     """A block device as a person names it; which device that is becomes known only when the step is performed.
 
     `kind` is one of UUID, LABEL, PARTUUID, PARTLABEL (libblkid's tags), PATH (a path below /dev), DEVNUM ("major:minor")
-    or AUTO (by the type of its partition). `partnroff` counts partitions from the one named, as the kernel's
-    PARTUUID=…/PARTNROFF=n does.
+    or AUTO (by the type of its partition); where a report is to be saved, also ESP. `partnroff` counts partitions from the
+    one named, as the kernel's PARTUUID=…/PARTNROFF=n does.
     """
 
     kind: str
@@ -21,7 +21,7 @@ class DeviceRef(NamedTuple):
 
     def __str__(self) -> str:
         """As it is written in the configuration and on the command line."""
-        if self.kind in ("PATH", "DEVNUM", "AUTO"):
+        if self.kind in ("PATH", "DEVNUM", "AUTO", "ESP"):
             return self.value
         offset = f"/PARTNROFF={self.partnroff}" if self.partnroff else ""
         return f"{self.kind}={self.value}{offset}"
@@ -41,18 +41,33 @@ class Root(NamedTuple):
 class OnFailure(NamedTuple):
     """What a failed boot does when its report is printed: shell | reboot | poweroff | halt, after so many seconds.
 
-    `password` is the hash (crypt(5)) of what a person must type before any shell; empty asks for none.
+    `password` is the hash (crypt(5)) of what a person must type before any shell; empty asks for none. `save` is the FAT on
+    which the report is kept, if any.
     """
 
     action: str = "shell"
     after: float = 0.0
     password: str = ""
+    save: DeviceRef | None = None
+
+
+class Hook(NamedTuple):
+    """One use of a hook: its name, its options (name, value), and what it does and undoes, in words.
+
+    `before` is the step that it comes before: device (the search for the root) or switch (the hand-over).
+    """
+
+    name: str
+    options: tuple[tuple[str, object], ...] = ()
+    does: str = ""
+    undoes: str = ""
+    before: str = "device"
 
 
 class BootConfig(NamedTuple):
     """The `boot:` half of the configuration: what PID 1 does.
 
-    `module_options` are words as on the kernel command line, `module.parameter=value`.
+    `module_options` are words as on the kernel command line, `module.parameter=value`. `hooks` are performed in their order.
     """
 
     root: Root
@@ -60,6 +75,7 @@ class BootConfig(NamedTuple):
     on_failure: OnFailure = OnFailure()
     module_options: tuple[str, ...] = ()
     blacklist: tuple[str, ...] = ()
+    hooks: tuple[Hook, ...] = ()
 
 
 class ImageConfig(NamedTuple):
@@ -67,7 +83,8 @@ class ImageConfig(NamedTuple):
 
     `modules` are put in with their dependencies and soft dependencies, and loaded at every boot. `drivers` are groups of
     drivers, put in and loaded where the hardware is there; so are `filesystems`, when the root turns out to be one.
-    `level` None is the compressor's default. `shell` is the emergency shell's program: none | busybox.
+    `level` None is the compressor's default. `shell` is the emergency shell's program: none | busybox. `hooks_from` is a
+    directory with the site's own hooks, `programs_from` the root that hooks take programs from ("": this machine's).
     """
 
     modules: tuple[str, ...] = ()
@@ -76,6 +93,8 @@ class ImageConfig(NamedTuple):
     compress: str = "zstd"
     level: int | None = None
     shell: str = "none"
+    hooks_from: str = ""
+    programs_from: str = ""
 
 
 class Config(NamedTuple):

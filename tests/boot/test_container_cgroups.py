@@ -22,8 +22,9 @@ from tests.boot import booted
 from tests.guest.material import HERE, compile_static
 
 pytestmark = [pytest.mark.vm, pytest.mark.frozen]
+Parts = dict[str, tuple[str, int]]
 FILE = 4 * MIB
-SCRIPT = "mkdir /run/t && mount -o ro /dev/vdb /run/t && exec sh /run/t/limits.sh > /dev/ttyS0 2>&1"
+SCRIPT = "mkdir /run/t && mount -o ro /dev/vdb /run/t && exec sh /run/t/limits.sh {} > /dev/ttyS0 2>&1"
 # A second processor that is never started: one that a cpuset may name and nobody can have.
 ONE_OF_TWO = "maxcpus=1"
 KILLED = (
@@ -53,27 +54,36 @@ def disk(shared: Path) -> Path:
 
 
 @pytest.fixture
-def parts(
+def played(
     kernel: DebianKernel,
     image: Callable[..., Path],
     disk: Path,
     boot: Callable[[Machine], booted.Booted],
-) -> dict[str, tuple[str, int]]:
-    """What each part of the script said, and its exit status."""
-    append = f"console=ttyS0 quiet panic=-1 {ONE_OF_TWO} root=UUID={DISK_UUID} rw systemd.run=\"/bin/sh -c '{SCRIPT}'\""
-    disks = (Disk(debian_disk("bookworm"), snapshot=True), Disk(disk, snapshot=True))
-    console = boot(Machine(kernel.image, image(kernel), append, memory=768, cpus=2, disks=disks)).console
-    found = {}
-    for said, name, status in re.findall(r"(.*?)^@@ (\S+) (\d+) at .*?\n", console, re.DOTALL | re.MULTILINE):
-        found[name] = (said, int(status))
-    assert "end" in found, "the script did not come to its end"
-    return found
+) -> Callable[..., Parts]:
+    """`played(which, append)`: what each part of the script said, and its exit status."""
+
+    def play(which: str, append: str = "") -> Parts:
+        command = f"systemd.run=\"/bin/sh -c '{SCRIPT.format(which)}'\""
+        append = f"console=ttyS0 quiet panic=-1 {ONE_OF_TWO} root=UUID={DISK_UUID} rw {append} {command}"
+        debian = debian_disk("bookworm", ("dbus-user-session", "libpam-systemd"))
+        disks = (Disk(debian, snapshot=True), Disk(disk, snapshot=True))
+        console = boot(Machine(kernel.image, image(kernel), append, memory=768, cpus=2, disks=disks)).console
+        found = {}
+        for said, name, status in re.findall(r"(.*?)^@@ (\S+) (\d+) at .*?\n", console, re.DOTALL | re.MULTILINE):
+            found[name] = (said, int(status))
+        assert "end" in found, "the script did not come to its end"
+        return found
+
+    return play
 
 
-Parts = dict[str, tuple[str, int]]
+@pytest.fixture
+def parts(played: Callable[..., Parts]) -> Parts:
+    """All parts, with cgroups of version 2."""
+    return played("all")
 
 
-@pytest.mark.parametrize("part", ["memory", "user-memory", "delegated"])
+@pytest.mark.parametrize("part", ["memory", "user-memory", "scope", "delegated"])
 def test_an_allocation_beyond_memory_max_is_killed_and_reported(parts: Parts, part: str) -> None:
     said, status = parts[part]
     assert status == 137
@@ -139,8 +149,9 @@ def test_what_is_left_without_a_pid_namespace_is_killed(parts: Parts) -> None:
     assert (said, status) == ("forked 30, then no more\n", 0)
 
 
-def test_a_launcher_that_is_killed_leaves_no_cgroup(parts: Parts) -> None:
-    said, status = parts["killed"]
+@pytest.mark.parametrize("part", ["killed", "alone-killed"])
+def test_a_launcher_that_is_killed_leaves_no_cgroup(parts: Parts, part: str) -> None:
+    said, status = parts[part]
     assert status == 0
     assert said == "forked 5, then no more\nwaited: 0\nleft: \n"
 
@@ -179,3 +190,28 @@ def test_a_parent_with_processes_is_refused(parts: Parts) -> None:
 
 def test_a_parent_can_be_named(parts: Parts) -> None:
     assert parts["given"] == ("processors 0\n", 0)
+
+
+def test_a_limit_that_was_lifted_meanwhile_is_told(parts: Parts) -> None:
+    said, status = parts["lifted"]
+    assert status == 0
+    assert "the limit cpu.weight was lifted while the container ran: who manages /sys/fs/cgroup/given" in said
+
+
+def test_each_controller_is_used_in_the_hierarchy_that_has_it(played: Callable[..., Parts]) -> None:
+    """Both versions at once: pids in version 2, memory in version 1."""
+    both = played(
+        "hybrid", "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0 cgroup_no_v1=pids"
+    )
+    said, status = both["forks"]
+    assert status == 0
+    assert "forked 18, then Resource temporarily unavailable" in said
+    assert STOPPED in said
+    said, status = both["memory"]
+    assert status == 137
+    assert "limit of 48 MiB was reached" in said
+    assert "(memory.oom_control: oom_kill 1)" in said
+    places = both["places"][0].splitlines()[1:]
+    assert len(places) == 2
+    assert sum("/unified/" in place for place in places) == sum("/memory/" in place for place in places) == 1
+    assert both["after"] == ("", 0)

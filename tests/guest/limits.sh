@@ -7,9 +7,10 @@ here=$(dirname "$0")
 tree=/sys/fs/cgroup
 rootfall="$here/rootfall/rootfall container run"
 disk=$(cat /sys/class/block/"$(basename "$(findmnt -no SOURCE "$here")")"/dev)
-echo user:x:1000:1000::/:/bin/sh >> /etc/passwd
+echo user::1000:1000::/:/bin/sh >> /etc/passwd
 echo user:x:1000: >> /etc/group
-exec= # or "exec": in place of the shell
+exec=      # or "exec": in place of the shell
+delegated= # or a cgroup
 dmesg -n 1 # what the kernel says of its killings is not what is tested
 
 part() { # NAME COMMAND…
@@ -21,26 +22,35 @@ part() { # NAME COMMAND…
 	echo "@@ $part_name $part_status at $up"
 }
 
-inside() { # OPTIONS… -- WORDS…: run the program in a container with these options
+inside() { # OPTIONS… -- WORDS…: in a container with these options; as a user in the cgroup $delegated, if there is one
 	options=
 	while [ "$1" != -- ]; do
 		options="$options $1"
 		shift
 	done
 	shift
-	# shellcheck disable=SC2086 # neither has words with spaces
-	$exec $rootfall $options "$here/root" /bin/limits "$@"
+	# shellcheck disable=SC2086 # none has words with spaces
+	if [ "$delegated" ]; then
+		as_user "$delegated" $rootfall $options "$here/root" /bin/limits "$@"
+	else
+		$exec $rootfall $options "$here/root" /bin/limits "$@"
+	fi
 }
 
 as_user() { # CGROUP COMMAND…: as a user, in that cgroup
 	cgroup=$1
 	shift
 	# shellcheck disable=SC2016 # for the inner shell
-	sh -c 'echo $$ > "$0/cgroup.procs"; exec setpriv --reuid=1000 --regid=1000 --clear-groups "$@"' "$cgroup" "$@"
+	$exec sh -c 'echo $$ > "$0/cgroup.procs"; exec setpriv --reuid=1000 --regid=1000 --clear-groups "$@"' "$cgroup" "$@"
 }
 
 delegate() { # CGROUP: give it to the user, as admin-guide/cgroup-v2 says, "Delegation"
 	mkdir "$1" && chown 1000 "$1" "$1/cgroup.procs" "$1/cgroup.threads" "$1/cgroup.subtree_control"
+}
+
+scope() { # COMMAND…: as a user, in a scope of that user's own systemd
+	setpriv --reuid=1000 --regid=1000 --clear-groups env XDG_RUNTIME_DIR=/run/user/1000 \
+		systemd-run --quiet --user --scope -p Delegate=yes "$@"
 }
 
 service() { # LINES COMMAND…: as a service of systemd's
@@ -97,10 +107,16 @@ written() {
 	leave
 }
 
-killed() { # the launcher is killed; its keeper, which is no child of ours, does the rest
-	stay test-killed --share pid --memory 64M -- fork 5
+lifted() { # what the manager of a cgroup may do to those below
+	stay test-lifted --cpu-weight 50 --cgroup-parent /given -- affinity
+	echo -cpu > "$tree/given/cgroup.subtree_control"
+	leave
+}
+
+killed() { # OPTIONS… -- WORDS…: the launcher is killed; its keeper, which is no child of ours, does the rest
+	stay test-killed "$@"
 	for each in $(grep -l "^PPid:[[:space:]]*$launcher\$" /proc/[0-9]*/status 2>/dev/null); do
-		grep -q test-killed "${each%/status}/cgroup" || keeper=$(basename "${each%/status}")
+		grep -q 'test-killed$' "${each%/status}/cgroup" || keeper=$(basename "${each%/status}")
 	done
 	kill -9 "$launcher"
 	timeout 60 tail --pid="$keeper" -s 0.05 -f /dev/null
@@ -109,21 +125,40 @@ killed() { # the launcher is killed; its keeper, which is no child of ours, does
 	echo "left: $(ours)"
 }
 
-root=$(cat "$tree/cgroup.subtree_control")
-echo "enabled: $root"
+places() {
+	stay test-places --memory 48M --pids-limit 20 -- affinity
+	find "$tree" -type d -name test-places
+	leave
+}
+
+if [ "$1" = hybrid ]; then
+	part forks inside --memory 48M --pids-limit 20 -- fork 100
+	part memory inside --memory 48M --pids-limit 20 -- eat 96
+	part places places
+	part after ours
+	part end true
+	exit
+fi
+
 delegate "$tree/mine"
 mkdir "$tree/mine/shell"
+delegated=$tree/mine/shell
+part not-enabled inside --cpus 0.5 -- affinity
+part user-memory inside --memory 48M --memory-swap-max 0 -- eat 96
+part user-forks inside --pids-limit 20 -- fork 100
+part user-after find "$tree/mine" -mindepth 1 -type d -printf '%P\n'
+delegate "$tree/alone"
+delegated=$tree/alone
+part alone inside --pids-limit 20 -- fork 100
+part alone-killed killed --pids-limit 20 -- fork 5
+part alone-after find "$tree/alone" -mindepth 1 -type d -printf '%P\n'
+part alone-control cat "$tree/alone/cgroup.subtree_control"
+delegated=
 # shellcheck disable=SC2086
 {
-	part not-enabled as_user "$tree/mine/shell" $rootfall --cpus 0.5 "$here/root" /bin/limits affinity
 	part not-delegated setpriv --reuid=1000 --regid=1000 --clear-groups $rootfall --pids-limit 9 "$here/root" /bin/limits affinity
-	part user-memory as_user "$tree/mine/shell" $rootfall --memory 48M --memory-swap-max 0 "$here/root" /bin/limits eat 96
-	part user-forks as_user "$tree/mine/shell" $rootfall --pids-limit 20 "$here/root" /bin/limits fork 100
-	part user-after find "$tree/mine" -mindepth 1 -type d -printf '%P\n'
-	delegate "$tree/alone"
-	part alone as_user "$tree/alone" $rootfall --pids-limit 20 "$here/root" /bin/limits fork 100
-	part alone-after find "$tree/alone" -mindepth 1 -type d -printf '%P\n'
-	part alone-control cat "$tree/alone/cgroup.subtree_control"
+	systemctl --quiet start basic.target dbus.socket systemd-logind user@1000
+	part scope scope $rootfall --memory 48M --memory-swap-max 0 "$here/root" /bin/limits eat 96
 	part delegated service "User=user\nDelegate=yes" $rootfall --memory 48M --memory-swap-max 0 "$here/root" /bin/limits eat 96
 	part service service "User=0" $rootfall --pids-limit 20 "$here/root" /bin/limits fork 100
 }
@@ -147,7 +182,8 @@ wait $! 2> /dev/null
 rmdir "$tree/busy"
 mkdir "$tree/given"
 part given inside --pids-limit 9 --cgroup-parent /given -- affinity
+part lifted lifted
 rmdir "$tree/given"
-part killed killed
+part killed killed --share pid --memory 64M -- fork 5
 part after ours
 part end true

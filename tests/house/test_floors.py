@@ -14,23 +14,25 @@ from tests.house.imports import ROOTS, imports, sources
 FLOORS = (
     "__main__",
     "main",
-    "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch "
-    "container.pivot_command container.boot_command",
+    "plan steps emergency findings report save shell stops prove switch_root_command container.command container.launch "
+    "container.pivot_command container.run_command container.boot_command",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
-    "container.cgroups container.config container.failure container.id_maps container.namespaces container.process "
-    "container.privileges container.profile container.program container.reaper container.refusal container.terminal "
-    "container.attach container.attributes container.cgroup_view container.dev container.enter container.hide container.in_root "
-    "container.mount_walk container.mounts container.observe container.overlay container.ramfs container.subordinate container.wait "
-    "container.cgroup_files container.cgroup_keeper container.cgroup_v1 container.cgroup_v2 "
+    "container.cgroups container.cgroup_events container.cgroup_files container.cgroup_keeper container.cgroup_v1 "
+    "container.cgroup_v2 container.config container.failure container.id_maps container.namespaces "
+    "container.privileges container.process container.profile container.program container.reaper container.refusal "
+    "container.subordinate container.terminal container.wait "
+    "container.attach container.attributes container.cgroup_view container.dev container.enter container.hide "
+    "container.in_root container.mount_walk container.mounts container.observe container.overlay container.ramfs "
     "container.boot container.shutdown",
-    "cmdline config check schema yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc linux.signals "
-    "linux.standins linux.seccomp linux.tty linux.udev linux.capabilities linux.mount_api linux.namespaces linux.statx linux.quick_import linux.small_ctypes password "
+    "cmdline config check schema similar hook hook_list yaml_tree device_ref modalias ready "
+    "linux linux.blkid linux.kernel linux.libc linux.process linux.signals linux.standins linux.seccomp linux.tty linux.udev "
+    "linux.capabilities linux.mount_api linux.namespaces linux.statx linux.quick_import linux.small_ctypes password "
     "container container.model container.plan container.defaults container.forms container.option_table container.options "
     "container.seccomp container.diagnose container.facts container.mount_checks",
     "model errors record",
 )
 PURE = (
-    "cmdline config check schema yaml_tree device_ref modalias ready model errors record "
+    "cmdline config check schema similar hook hook_list yaml_tree device_ref modalias ready model errors record "
     "container container.model container.plan container.defaults container.forms container.option_table container.options "
     "container.seccomp container.diagnose container.facts container.mount_checks"
 ).split()

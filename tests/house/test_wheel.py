@@ -61,6 +61,7 @@ def test_the_commands_work_without_the_checkout(installed: Path) -> None:
     assert run(installed / "rootfall", "--version").startswith("rootfall, version ")
     assert run(installed / "rootfall", "check", EXAMPLE) == f"{EXAMPLE}: in order\n"
     assert "--config" in run(installed / "rootfall-mkinitramfs", "--help")
+    assert "execute sh as PID 2" in run(installed / "rootfall", "container", "run", "--plan", "/r", "sh")
     place = run(installed / "python", "-c", "import rootfall; print(rootfall.__file__)")
     assert Path(place).is_relative_to(installed.parent)
 

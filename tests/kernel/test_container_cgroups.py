@@ -50,7 +50,7 @@ for number in range(runs):
         os._exit(launch.run(container._replace(id=f"{container.id}-{number}")))
     poll = select.poll()
     poll.register(os.pidfd_open(pid), select.POLLIN)
-    poll.poll(dice.random() * 15)
+    poll.poll(dice.random() * 40)
     os.kill(pid, 9)
     try:
         while True:

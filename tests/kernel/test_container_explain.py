@@ -24,12 +24,10 @@ ODD_NAMES = ("..", "/", "", "none", "file", "loop", "link")
 NAMES = (*PLACES * 4, *(".",) * 4, *ODD_NAMES)
 _PROPAGATION = {"shared": libc.MS_SHARED, "private": libc.MS_PRIVATE, "slave": libc.MS_SLAVE, "unbindable": 1 << 17}
 
-EXAMPLES = int(os.environ.get("ROOTFALL_EXAMPLES", "400"))
-# What must come up among so many, or the stories tell too little.
-SEEN = set(
-    "none|does not exist|not a directory|symbolic links|deleted|shared|another mount namespace|locked|same mount|chroot|"
-    "not a mount point|not at or underneath|outside of the current root".split("|")
-)
+EXAMPLES = int(os.environ.get("ROOTFALL_EXAMPLES", "300"))
+# What must come up among so many, or the stories tell too little; the rarer ones are in test_container_pivot.py.
+SEEN = {"none", "does not exist", "not a directory", "symbolic links", "shared", "locked", "same mount"}
+SEEN |= {"not a mount point", "not at or underneath"}
 
 place = st.sampled_from(PLACES)
 name = st.sampled_from(NAMES)
@@ -162,6 +160,8 @@ def everything() -> str:
 
 
 def test_what_is_predicted_is_what_the_kernel_answers(in_namespace: Run, tmp_path: Path) -> None:
+    user = os.geteuid()
+
     def test() -> None:
         shared = mmap.mmap(-1, 8192)
         answer = Answer.from_buffer(shared)
@@ -171,7 +171,7 @@ def test_what_is_predicted_is_what_the_kernel_answers(in_namespace: Run, tmp_pat
             max_examples=EXAMPLES,
             deadline=None,
             database=None,
-            derandomize=EXAMPLES == 400,
+            derandomize=EXAMPLES == 300,
             phases=(Phase.generate, Phase.shrink),
             suppress_health_check=list(HealthCheck),
         )
@@ -187,10 +187,9 @@ def test_what_is_predicted_is_what_the_kernel_answers(in_namespace: Run, tmp_pat
             seen.append((answer.kernel, answer.cause.decode(), bool(answer.sure)))
 
         same()
-        found = {(code, cause) for code, cause, _ in seen}
-        causes = {cause for _, cause in found}
-        if observe.release() >= (6, 8):  # with statmount(2) little is out of sight
-            assert causes >= SEEN, sorted(SEEN - causes)
+        causes = {cause for _, cause, _ in seen}
+        assert EXAMPLES < 300 or causes >= SEEN, sorted(SEEN - causes)
+        if observe.release() >= (6, 8) and not user:  # then little is out of sight
             assert len([sure for *_, sure in seen if not sure]) < EXAMPLES / 20
 
     in_namespace(test)

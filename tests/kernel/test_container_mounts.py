@@ -182,6 +182,30 @@ def test_mqueue_and_the_view_of_cgroups(world: World) -> None:
     assert {line[3] for line in views} == {"/"}, "its own cgroup is the root of what it sees"
 
 
+def test_of_cgroups_of_version_2_there_is_one_view(as_root: World) -> None:
+    def before() -> None:
+        own_mounts()
+        libc.mount("cgroup2", "/sys/fs/cgroup", "cgroup2")
+
+    command = "grep ' /sys/fs/cgroup ' /proc/self/mountinfo; ls -d /sys/fs/cgroup/cgroup.procs; mkdir /sys/fs/cgroup/x"
+    done = run(as_root, command, before, mounts=(*MOUNTS, Mount("/sys/fs/cgroup", "cgroup")))
+    mount, procs = done.out.splitlines()
+    assert " / /sys/fs/cgroup ro,nosuid,nodev,noexec,relatime - cgroup2 " in mount
+    assert procs == "/sys/fs/cgroup/cgroup.procs"
+    assert done.err.endswith("Read-only file system\n")
+
+
+def test_a_user_who_may_not_mount_proc_is_told_when_one_may(as_root: World, tmp_path: Path) -> None:
+    def covered() -> None:
+        own_mounts()
+        libc.mount("cover", "/proc/bus", "tmpfs")
+
+    done = run(container.make_world(tmp_path / "users", NOBODY), "true", covered)
+    assert done.status == 125
+    assert "cannot mount proc on /proc: Operation not permitted (errno 1); " in done.err
+    assert "; a user namespace may mount proc with a PID namespace of its own" in done.err
+
+
 def test_the_minimal_dev_works(world: World) -> None:
     command = """
     echo lost > /dev/null && head -c 3 /dev/zero && head -c 3 /dev/urandom > /dev/null
@@ -219,7 +243,6 @@ def test_the_console_is_the_pty_that_a_descriptor_is_open_on(
     def test() -> None:
         if old:
             without(old)
-        (tmp_path / "dev").mkdir()
         root = os.open(namespace.tmpfs(tmp_path), os.O_PATH)
         os.mkdir(tmp_path / "dev")
         _, slave = os.openpty()

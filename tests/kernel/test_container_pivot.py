@@ -29,10 +29,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def stage(tmp_path: Path) -> None:
     """A tmpfs as the root, with /proc, /dir (plain), /new (a mount, with /new/old) and /other (a mount)."""
-    become_root(tmpfs(tmp_path / "stage"))
-    for each in ("/proc", "/dir", "/dir/old"):
+    root = tmpfs(tmp_path / "stage")
+    os.mkdir(f"{root}/proc")
+    libc.mount(
+        "proc", f"{root}/proc", "proc"
+    )  # while the old one is there: an ordinary user may not mount the first one
+    become_root(root)
+    for each in ("/dir", "/dir/old"):
         os.mkdir(each)
-    libc.mount("proc", "/proc", "proc")
     for each in ("/new", "/other"):
         os.mkdir(f"{tmpfs(each)}/old")
     Path("/file").touch()
@@ -357,7 +361,7 @@ WAYS: list[tuple[Callable[[], Names], str, str, list[str]]] = [
 
 
 # What only statmount(2) shows: it came with Linux 6.8.
-HIDDEN = (root_parent_shared, root_abroad, new_let_go, old_let_go, outside)
+HIDDEN = (root_parent_shared, new_let_go, outside)
 
 
 @pytest.mark.parametrize(("way", "code", "cause", "words"), WAYS, ids=[way.__name__ for way, *_ in WAYS])
@@ -368,6 +372,10 @@ def test_a_failure_is_explained_before_and_after_and_changes_nothing(
         pytest.skip("this kernel has no Landlock")
     if way is old_let_go and observe.release() < (6, 15):
         pytest.skip("before Linux 6.15 it depends on the stable release")
+
+    if way in (plain, root_itself) and os.geteuid():
+        # A user's first root is locked on what it covers, and hands that on to the next one: that is checked earlier.
+        code, cause, words = "EINVAL", "locked", ["is locked"]
 
     def test() -> None:
         stage(tmp_path)
@@ -401,7 +409,8 @@ def test_nothing_is_wrong_and_the_kernel_agrees(in_namespace: Run, tmp_path: Pat
         stage(tmp_path)
         told = tell(pivot_command.explain, "/new", "/new/old")
         assert told == (0, told.out, "")
-        assert told.out.endswith("It would succeed.\n")
+        assert "\nIt would succeed" in told.out
+        assert ("perhaps" in told.out) == (observe.release() < (6, 8))  # the parent of the root's mount is out of sight
         assert "fails" not in told.out
         assert tell(pivot_command.pivot, "/new", "/new/old") == (0, "", "")
         assert os.path.exists("/old/file")
@@ -444,6 +453,7 @@ def test_fix_of_a_plain_directory_on_a_shared_root_is_seen_by_nobody_else(in_nam
         stage(tmp_path)
         libc.mount(None, "/", None, libc.MS_SHARED)
         outside = let_be()
+        proc = os.open("/proc", os.O_PATH)
         unshare(CLONE_NEWNS)
         os.chdir("/dir")
         before = Path(f"/proc/{outside}/mountinfo").read_text()
@@ -451,8 +461,8 @@ def test_fix_of_a_plain_directory_on_a_shared_root_is_seen_by_nobody_else(in_nam
         assert told == (0, "", "rootfall: fix: mount --make-slave /\nrootfall: fix: mount --rbind /dir /dir\n")
         libc.umount2(".", libc.MNT_DETACH)
         assert os.listdir("/") == ["old"]
-        libc.mount("proc", "/old", "proc")
-        assert Path(f"/old/{outside}/mountinfo").read_text() == before
+        with open(os.open(f"{outside}/mountinfo", os.O_RDONLY, dir_fd=proc)) as seen:
+            assert seen.read() == before
 
     in_namespace(test)
 
@@ -526,6 +536,28 @@ def test_without_proc_the_cause_is_still_found(in_namespace: Run, tmp_path: Path
     in_namespace(test)
 
 
+@pytest.mark.parametrize("name", ["/o'\r\n\f \\040", "/gone (deleted)"], ids=["odd", "deleted"])
+def test_an_odd_name_is_read_as_it_is_and_shown_as_a_shell_takes_it(
+    name: str, in_namespace: Run, tmp_path: Path
+) -> None:
+    def test() -> None:
+        stage(tmp_path)
+        tmpfs(name)
+        libc.mount(None, name, None, libc.MS_SHARED)
+        new = f"{name}/new (deleted)"
+        os.mkdir(new)
+        told = tell(pivot_command.explain, new, new)
+        assert told.out.endswith("(EINVAL): shared.\n")
+        quoted = name.replace("'", "'\\''")
+        assert f"what helps: mount --make-slave '{quoted}' && mount --rbind '{quoted}/new (deleted)'" in told.out
+        assert tell(pivot_command.pivot, "--fix", new, new).status == 0
+        os.chdir("/")
+        libc.umount2(".", libc.MNT_DETACH)
+        assert os.listdir("/") == []
+
+    in_namespace(test)
+
+
 @pytest.mark.parametrize(
     ("command", "status", "said"),
     [
@@ -547,6 +579,7 @@ def test_a_command_is_executed_in_the_new_root_and_its_status_is_ours(
         def go() -> None:
             os.dup2(streams, 1)
             os.dup2(streams, 2)
+            os.environ["PATH"] = "/usr/bin:/bin"
             os._exit(pivot_command.pivot([".", ".", "--", *command]))
 
         assert os.waitpid(fork(go), 0)[1] == status

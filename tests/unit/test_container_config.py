@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The file of a container: it asks for what the options ask for, every mistake has its place, and only a safe file is read."""
 
+import json
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rootfall.container import config, defaults, options
 from rootfall.container.defaults import Caller
 from rootfall.container.model import Container
 from rootfall.errors import ConfigError, ContainerError
+from rootfall_build import cli
 
 HOUSE = Path(__file__).parents[2]
 ROOT = Caller(0, 0, 42, {"LANG": "C"}, lambda kind: ((100000, 65536),))
@@ -244,6 +246,14 @@ def test_the_schema_is_valid_and_takes_the_whole_file() -> None:
         "version: 1\nprocess: {terminal: 1}\n",
     ):
         assert not jsonschema.Draft202012Validator(config.json_schema()).is_valid(yaml.safe_load(wrong))
+
+
+def test_the_builders_command_line_has_the_schema_and_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--schema=container"]) == 0
+    assert json.loads(capsys.readouterr().out) == config.json_schema()
+    assert cli.main(["check", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "rootfall"
+    assert cli.main(["container", "run", "--nonsense"]) == 125
 
 
 def test_the_example_is_in_order() -> None:

@@ -36,6 +36,11 @@ def test_mountinfo_is_read_with_its_optional_fields_and_escapes() -> None:
     assert MOUNTS[42].root == "/gone//deleted"
 
 
+def test_a_name_may_hold_all_that_is_not_escaped() -> None:
+    odd = "/a\r\f\x85\u2028\udcff"
+    assert parse_mountinfo(f"5 4 0:1 / {odd} rw - tmpfs tmpfs rw\n")[5].path == odd
+
+
 def test_what_is_mounted_on_top_is_what_counts() -> None:
     assert uppermost(OLD, MOUNTS) == OLD
     assert uppermost(Place(".", "/new", 27, mount_root=False), MOUNTS) == Place(".", "/new", 40)

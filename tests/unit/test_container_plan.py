@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A container's plan: what `--plan` prints, and that it is pure."""
 
+import subprocess
+import sys
+
 import pytest
 
 from rootfall.container import command, defaults, options, plan
@@ -62,6 +65,19 @@ def test_the_hand_over_says_what_the_command_may(words: list[str], text: str) ->
     assert text in str(last)
 
 
+def test_limits_are_named_as_the_kernels_files() -> None:
+    words = ("--memory", "1M", "--memory-swap-max", "0", "--pids-limit", "5", "--cpus", "0.5", "--cpu-weight", "9")
+    more = ("--cpuset", "0", "--cpuset-mems", "0", "--io-max", "8:0,wbps=1", "--cgroup-parent", "/a", "--name", "b")
+    assert str(made(*words, *more, "/r", "sh").outside[0]) == (
+        "make the cgroup b in /a with memory.max=1048576, memory.swap.max=0, pids.max=5, cpu.max=50000 100000, cpu.weight=9, "
+        "cpuset.cpus=0, cpuset.mems=0, io.max=8:0 wbps=1"
+    )
+    assert (
+        str(made("--cgroup-parent", "/a", "--name", "b", "/r", "sh").outside[0])
+        == "make the cgroup b in /a with no limits"
+    )
+
+
 def test_the_command_line_prints_the_plan_and_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """There is no such root: a plan does not look."""
     assert command.main(["run", "--plan", "--map-users", "0:1:1", "--map-groups", "0:1:1", "/no/such/root", "sh"]) == 0
@@ -80,7 +96,8 @@ def test_the_command_line_prints_the_plan_and_does_nothing(capsys: pytest.Captur
         (["run", "--nonsense", "/r", "sh"], 125, "err"),
         (["check"], 2, "err"),
         (["check", "--help"], 0, "out"),
-        (["check", "/no/such/file"], 1, "err"),
+        (["check", "/no/such/file"], 2, "err"),
+        (["check", "/dev/null"], 2, "err"),
         (["run", "--config", "/no/such/file"], 125, "err"),
     ],
 )
@@ -91,3 +108,18 @@ def test_each_answer_has_its_status_and_its_stream(
     printed = capsys.readouterr()
     assert (bool(printed.out), bool(printed.err)) == (where == "out", where == "err")
     assert "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize("words", [["run", "--plan", "/r", "sh"], ["run", "--help"], ["run", "--nonsense"], []])
+def test_the_installed_command_does_not_import_the_builder(words: list[str]) -> None:
+    code = "import sys; from rootfall_build.door import main; sys.exit(main())"
+    command = [sys.executable, "-X", "importtime", "-c", code, "container", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "rootfall.container.command" in imported
+    assert imported & {"click", "argparse", "yaml", "subprocess", "dataclasses", "rootfall_build.cli"} == set()
+    assert done.returncode == command_status(words)
+
+
+def command_status(words: list[str]) -> int:
+    return {"--plan": 0, "--help": 0, "--nonsense": 125}[words[1]] if words else 2

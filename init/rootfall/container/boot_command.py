@@ -8,7 +8,7 @@ reboot (as systemd-nspawn has it), 125 for what kept it from starting.
 import os
 
 from rootfall.container import boot as booting
-from rootfall.container import command, options
+from rootfall.container import options, run_command
 from rootfall.container.forms import number
 from rootfall.container.model import CAPABILITIES, Stop
 from rootfall.errors import ContainerError
@@ -53,12 +53,12 @@ def boot(argv: list[str]) -> int:
         hint = "run it as root (sudo)"
         raise ContainerError("boot", line.root, seen="systemd, which needs a cgroup of its own", hint=hint)
     asked = usual(line.asked, root)
-    container = command.made(line._replace(asked=asked, command=(init.path, *line.command)))
+    container = run_command.made(line._replace(asked=asked, command=(init.path, *line.command)))
     stop = Stop(
         whole(own, "--stop-signal", init.stop_signal(), _LAST_SIGNAL), whole(own, "--stop-timeout", _PATIENCE, 86400)
     )
     container = booting.prepare(container, init, stop, tuple(own.get("--console", ())), root)
-    return command.start(container, only_plan=bool(asked.get("plan")))
+    return run_command.start(container, only_plan=bool(asked.get("plan")))
 
 
 def usual(asked: "Asked", root: bool) -> "Asked":

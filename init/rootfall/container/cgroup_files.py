@@ -9,6 +9,8 @@ import os
 
 from rootfall.record import NamedTuple
 
+NAMES_1 = {"io": "blkio"}  # version 2's name of a controller: version 1's, where it is another
+
 
 class Hierarchy(NamedTuple):
     """A mounted hierarchy; `own` is the directory of the caller's cgroup in it."""

@@ -7,12 +7,11 @@ names that version 2 gives it (io, memory.max) in every message; the files that 
 
 import os
 
-from rootfall.container.cgroup_files import Directory, Hierarchy, text
+from rootfall.container.cgroup_files import NAMES_1, Directory, Hierarchy, text
 from rootfall.container.cgroup_v2 import NO_LIMIT, by_number
 from rootfall.container.model import Resources
 from rootfall.errors import ContainerError
 
-NAMES = {"io": "blkio"}  # version 2's name of a controller: version 1's, where it differs
 _THROTTLE = {"rbps": "read_bps", "wbps": "write_bps", "riops": "read_iops", "wiops": "write_iops"}
 _PERIOD = Resources().cpu_period
 
@@ -26,7 +25,7 @@ def directories(
     """
     found = []
     for hierarchy in mounted:
-        mine = {each for each in (*wanted, "pids") if wanted and NAMES.get(each, each) in hierarchy.controllers}
+        mine = {each for each in (*wanted, "pids") if wanted and NAMES_1.get(each, each) in hierarchy.controllers}
         if hierarchy.version != 1 or not mine:
             continue
         parent = _parent(hierarchy, resources.parent)

@@ -8,8 +8,8 @@ Imported only when there is a limit.
 import os
 import sys
 
-from rootfall.container import cgroup_v1, cgroup_v2
-from rootfall.container.cgroup_files import Directory, Hierarchy, counted, hierarchies, text, write
+from rootfall.container import cgroup_v2
+from rootfall.container.cgroup_files import NAMES_1, Directory, Hierarchy, hierarchies, text, write
 from rootfall.container.cgroup_keeper import Keeper, clear
 from rootfall.container.model import Resources
 from rootfall.errors import ContainerError
@@ -55,10 +55,10 @@ class Cgroup:
         if self.descriptor >= 0:
             os.close(self.descriptor)
 
-    def admit(self, pid: int) -> None:
-        """Put a process in, where it did not start there. Raises ContainerError."""
+    def admit(self, pid: int, born_in: bool = False) -> None:
+        """Put a process in; with `born_in`, it was started in the one of version 2. Raises ContainerError."""
         for each in self._directories:
-            if str(pid) in text(f"{each.path}/cgroup.procs").split():
+            if born_in and each.version == 2:
                 continue
             try:
                 write(f"{each.path}/cgroup.procs", str(pid))
@@ -67,8 +67,10 @@ class Cgroup:
 
     def explain(self, status: int) -> int:
         """The exit status; says on standard error what limit was met, if any."""
+        from rootfall.container import cgroup_events
+
         for each in self._directories:
-            for line in _met(each.path, self._resources):
+            for line in cgroup_events.met(each, self._resources):
                 print(f"rootfall: {line}", file=sys.stderr)
         return status
 
@@ -88,24 +90,41 @@ def make(name: str, resources: Resources) -> Cgroup:
         hint = "1 to 128 of A-Z a-z 0-9 _ . + -, and not . or .."
         raise ContainerError("name a cgroup", repr(name), hint=hint)
     mounted = hierarchies()
-    wanted = {controller for controller, _, _ in cgroup_v2.limits(resources)}
+    limits = cgroup_v2.limits(resources)
+    wanted = {controller for controller, _, _ in limits}
     unified = next((each for each in mounted if each.version == 2), None)
     in_2 = wanted & set(unified.controllers) if unified else set()
-    in_1 = wanted - in_2
-    for each in sorted(in_1):
-        if not any(cgroup_v1.NAMES.get(each, each) in hierarchy.controllers for hierarchy in mounted):
+    directories = _in_version_1(mounted, wanted - in_2, resources, name)
+    if not unified or (directories and not in_2):
+        return _limited(Cgroup(directories, resources))
+    place = cgroup_v2.place(unified, resources.parent)
+    files = tuple((file, value) for controller, file, value in limits if controller in in_2)
+    directories = (*directories, Directory(2, f"{place.path}/{name}", files))
+    leaf = f"{place.path}/{name}.launcher" if place.aside else ""
+    return _limited(Cgroup(directories, resources, leaf), unified, place.path, in_2)
+
+
+def _in_version_1(
+    mounted: tuple[Hierarchy, ...], controllers: set[str], resources: Resources, name: str
+) -> tuple[Directory, ...]:
+    """The directories for what version 2 does not have."""
+    for each in sorted(controllers):
+        if not any(NAMES_1.get(each, each) in hierarchy.controllers for hierarchy in mounted):
             raise _missing(each, mounted)
-    directories, leaf = cgroup_v1.directories(mounted, in_1, resources, name), ""
-    place = None
-    if unified and (in_2 or not in_1):
-        place = cgroup_v2.place(unified, resources.parent)
-        files = tuple((file, value) for controller, file, value in cgroup_v2.limits(resources) if controller in in_2)
-        directories = (*directories, Directory(2, f"{place.path}/{name}", files))
-        leaf = f"{place.path}/{name}.launcher" if place.aside else ""
-    group = Cgroup(directories, resources, leaf)
+    if not controllers:
+        return ()
+    from rootfall.container import cgroup_v1
+
+    return cgroup_v1.directories(mounted, controllers, resources, name)
+
+
+def _limited(
+    group: Cgroup, unified: Hierarchy | None = None, parent: str = "", in_2: "set[str] | None" = None
+) -> Cgroup:
+    """The same, with its limits in place; it is removed again where that fails."""
     try:
-        if unified and place:
-            cgroup_v2.enable(unified, place.path, in_2)
+        if unified and in_2:
+            cgroup_v2.enable(unified, parent, in_2)
         group.limit()
     except BaseException:
         group.remove()
@@ -115,7 +134,7 @@ def make(name: str, resources: Resources) -> Cgroup:
 
 def _missing(controller: str, mounted: tuple[Hierarchy, ...]) -> ContainerError:
     """Why there is no such controller, from /proc/cgroups, and what to do about it."""
-    name = cgroup_v1.NAMES.get(controller, controller)
+    name = NAMES_1.get(controller, controller)
     seen = f"mounted: {' '.join(dict.fromkeys(each.mount for each in mounted)) or 'no cgroup file system'}"
     hint = "mount -t cgroup2 none /sys/fs/cgroup"
     for line in text("/proc/cgroups").splitlines():
@@ -143,32 +162,3 @@ def _write(path: str, file: str, value: str) -> None:
             seen = text(f"{os.path.dirname(path)}/{file}.effective") or text(f"{os.path.dirname(path)}/{file}")
             hint = f"ask for some of {seen.strip()}"
         raise ContainerError(f"set {file} to {value} in", path, errno=error.errno or 0, hint=hint) from error
-
-
-def _met(path: str, resources: Resources) -> list[str]:
-    """The limits that the kernel enforced by refusing or killing, a sentence each."""
-    found = []
-    for file in ("memory.events", "memory.oom_control"):
-        if killed := counted(f"{path}/{file}", "oom_kill"):
-            failures = (text(f"{path}/{each}.failcnt") for each in ("memory", "memory.memsw"))  # version 1's
-            ours = counted(f"{path}/{file}", "oom") or sum(int(each or 0) for each in failures)
-            what = (
-                "the container's memory limit"
-                if ours and resources.memory_max
-                else "a memory limit that is not its own"
-            )
-            size = f" of {_size(resources.memory_max)}" if ours and resources.memory_max else ""
-            whom = "a process" if killed == 1 else f"{killed} processes"
-            found.append(f"{what}{size} was reached: the kernel killed {whom} of it ({file}: oom_kill {killed})")
-    if resources.pids_max is not None and (refused := counted(f"{path}/pids.events", "max")):
-        times = "once" if refused == 1 else f"{refused} times"
-        limit = f"the container's limit of {resources.pids_max} process{'' if resources.pids_max == 1 else 'es'}"
-        found.append(f"{limit} was reached: fork failed {times} (pids.events: max {refused})")
-    return found
-
-
-def _size(count: int) -> str:
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if count % unit == 0:
-            return f"{count // unit} {name}"
-    return f"{count} bytes"

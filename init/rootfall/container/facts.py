@@ -125,9 +125,9 @@ def quote(path: str) -> str:
 
 
 def parse_mountinfo(text: str) -> dict[int, Mount]:
-    """/proc/PID/mountinfo (proc(5)), by mount id."""
+    """/proc/PID/mountinfo (proc(5)), by mount id. Lines end with a newline and with nothing else: a name may hold the rest."""
     found = {}
-    for line in text.splitlines():
+    for line in filter(None, text.split("\n")):
         fields = line.split(" ")
         end = fields.index("-", 6)
         options = dict(each.partition(":")[::2] for each in fields[6:end])

@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: MIT
 """How the first process of a container tells its launcher why it could not execute the command: over a pipe, as text.
 
-The pipe ends without a word when the command is executed (close-on-exec), or when the first process is killed.
+One byte says that the container is set up and only the command is left to be executed. Then the pipe ends: without another word
+when that is done (close-on-exec), or when the first process is killed.
 """
 
 import os
 
 from rootfall.errors import ContainerError, RootfallError
+
+_SET_UP = b"\1"
+
+
+def tell_set_up(say: int) -> None:
+    """Send word that all went well so far."""
+    os.write(say, _SET_UP)
 
 
 def tell(say: int, error: BaseException) -> None:
@@ -22,12 +30,14 @@ def tell(say: int, error: BaseException) -> None:
         pass  # the launcher is gone: nobody is there to be told
 
 
-def read(hear: int) -> ContainerError | None:
-    """What the first process says before it executes the command: nothing, if all went well."""
-    said = b""
-    while data := os.read(hear, 65536):
-        said += data
-    os.close(hear)
+def is_set_up(said: bytes) -> bool:
+    """Whether this begins with word that all went well so far."""
+    return said.startswith(_SET_UP)
+
+
+def parse(said: bytes) -> ContainerError | None:
+    """What the first process said before it executed the command: nothing, if all went well."""
+    said = said.removeprefix(_SET_UP)
     if not said:
         return None
     attempted, subject, errno, seen, hint, _ = said.decode(errors="surrogateescape").split("\0")

@@ -79,8 +79,9 @@ def _have_mapped(pid: int, kind: str, mappings: tuple[IdMapping, ...], own: int)
 
 def lacking(kind: str, mappings: tuple[IdMapping, ...], own: int) -> str:
     """The lines to add to /etc/subuid or /etc/subgid, so that these mappings are granted."""
-    path = f"/etc/sub{kind}"
-    name, granted = user_name(), granted_ranges(path)
+    from rootfall.container import subordinate
+
+    path, name, granted = f"/etc/sub{kind}", user_name(), subordinate.ranges(kind, os.getuid())
     missing = [
         f"{name}:{mapping.host_id}:{mapping.size}"
         for mapping in mappings
@@ -92,21 +93,6 @@ def lacking(kind: str, mappings: tuple[IdMapping, ...], own: int) -> str:
     if not missing:
         return f"{path} grants these ids: is new{kind}map setuid root, or does it have the capability?"
     return f"add to {path}: {', '.join(missing)}"
-
-
-def granted_ranges(path: str) -> list[tuple[int, int]]:
-    """What a file like /etc/subuid grants the caller: first id and count."""
-    wanted = (user_name(), str(os.getuid()))
-    try:
-        with open(path, errors="replace") as file:
-            lines = [line.strip().split(":") for line in file]
-    except OSError:
-        return []
-    return [
-        (int(line[1]), int(line[2]))
-        for line in lines
-        if len(line) == 3 and line[0] in wanted and all(map(str.isdigit, line[1:]))
-    ]
 
 
 def user_name() -> str:

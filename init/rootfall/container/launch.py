@@ -28,8 +28,8 @@ FAILED = 125  # ours; 126 and 127 are those of a command that cannot be executed
 def run(container: Container) -> int:
     """Start the container and wait for its command; returns its exit status, 128 + n for signal n. Raises RootfallError."""
     what = plan.make_plan(container)
-    seccomp = profile.prepare(container.process)
     process.complete_descriptors(container.process.preserve_fds)
+    bpf = profile.prepare(container.process)
     held = wait.hold_signals()
     group = make_cgroup(what)
     try:
@@ -42,13 +42,13 @@ def run(container: Container) -> int:
             os.close(hear)
             if group is not None:
                 group.forget()
-            first_process(container, what, go, say, line, seccomp)
+            first_process(container, what, go, say, line, bpf)
         os.close(go)
         os.close(say)
         id_maps.map_ids(first.pid, container)
         process.adjust_oom_score(first.pid, container.process.oom_score_adj)
-        if group is not None and not first.in_cgroup:
-            group.admit(first.pid)
+        if group is not None:
+            group.admit(first.pid, first.in_cgroup)
         if container.process.stop is not None:
             first = first._replace(shutdown=shutdown_of(first, container.process.stop))
         os.write(let_go, b"g")
@@ -68,7 +68,7 @@ def shutdown_of(first: wait.First, stop: Stop) -> "Shutdown":
     """What becomes of signals to the launcher of an init."""
     from rootfall.container import shutdown
 
-    return shutdown.Shutdown(first, stop)
+    return shutdown.Shutdown(first.pid, first.pidfd, stop)
 
 
 def open_line(container: Container) -> "Line | None":
@@ -107,7 +107,7 @@ def make_cgroup(what: plan.Plan) -> "Cgroup | None":
 
 
 def first_process(
-    container: Container, what: plan.Plan, go: int, say: int, line: "Line | None", seccomp: bytes | None
+    container: Container, what: plan.Plan, go: int, say: int, line: "Line | None", bpf: bytes | None
 ) -> "NoReturn":
     """The container's PID 1: set the container up, then become the command or its reaper."""
     status = FAILED
@@ -116,14 +116,17 @@ def first_process(
         if os.read(go, 1) != b"g":  # the launcher is gone, or could not map the ids
             os._exit(FAILED)
         namespaces.tie_to_launcher(go)
-        ties = process.Ties(go, say, program.ourselves())
+        ties = process.Ties(go, say, program.ourselves(), bpf=bpf)
+        if "pid" not in container.namespaces and not container.process.as_pid1:
+            ties = ties._replace(children=namespaces.stand_in_for_pid_1(go))
         namespaces.settle(container)
         tty = give_terminal(container, line)
         set_up(what)
         tty = tty if line is None or tty >= 0 else give_terminal(container, line, inside=True)
         for name in container.process.consoles:
             bind_console(tty, name)
-        status = process.hand_over(what.handover.process, ties._replace(tty=tty), seccomp)
+        failure.tell_set_up(say)
+        status = process.hand_over(what.handover.process, ties._replace(tty=tty))
     except BaseException as error:  # whatever it is: the launcher's own story must not go on in here
         failure.tell(say, error)
         status = getattr(error, "status", FAILED)

@@ -31,25 +31,6 @@ MASKED = (
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
-# Each at its number (linux/capability.h).
-CAPABILITIES = tuple(
-    f"CAP_{name}"
-    for name in (
-        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
-        "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
-        "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
-        "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
-    ).split()
-)
-# Each at its number, too (asm-generic/resource.h; mips and sparc have another order).
-RLIMITS = tuple(
-    f"RLIMIT_{name}"
-    for name in (
-        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
-    )
-)
-
-
 class IdMapping(NamedTuple):
     """`size` ids from `container_id` on are `host_id` on (user_namespaces(7))."""
 
@@ -69,9 +50,10 @@ class Rlimit(NamedTuple):
 class Mount(NamedTuple):
     """One mount, in the order in which they are made.
 
-    `type` is a file system's (tmpfs, proc, sysfs, mqueue, devpts, overlay), "bind" for a file or tree of the host's, or "dev"
-    for a minimal /dev. `destination` is absolute and meant below the new root. `options` are mount(8)'s words: ro, rw, rro
-    (recursively read-only), nosuid, nodev, noexec, rbind, size=…, mode=…
+    `type` is a file system's (tmpfs, proc, sysfs, mqueue, devpts, …), "bind" for a file or tree of the host's, "dev" for a
+    minimal /dev, "cgroup" for a view of its own cgroup. `destination` is absolute and meant below the new root. `options` are
+    mount(8)'s words: ro (this mount), rro (all below it, too), rw, noexec, bind, rbind, size=…, mode=…; nosuid and nodev are
+    there unless suid or dev is said.
     """
 
     destination: str
@@ -142,7 +124,7 @@ class Resources(NamedTuple):
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     io_max: tuple[str, ...] = ()
-    parent: str = ""  # the cgroup that the container's own is made in, by its path; empty: below the launcher's
+    parent: str = ""  # the cgroup in which the container's is made, by its path; empty: near the launcher's
 
     def asked(self) -> bool:
         """Whether any limit is set."""

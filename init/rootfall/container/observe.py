@@ -24,7 +24,7 @@ def read(new_root: str, put_old: str) -> Facts:
     fds: dict[str, int] = {}
     try:
         new, old, root = (_place(name, fds, mounts) for name in (new_root, put_old, "/"))
-        complete = all([*(_climb(fd, mounts) for fd in fds.values())])
+        complete = False not in [_climb(fd, mounts) for fd in fds.values()]
         if not complete:
             _ask_neighbours(mounts)
         owner = _owner()
@@ -42,13 +42,13 @@ def read(new_root: str, put_old: str) -> Facts:
         old,
         root,
         mounts,
-        complete,
-        refused,
-        first == refused,
-        bool(int(status.get("CapEff", "0"), 16) >> _CAP_SYS_ADMIN & 1),
-        owner is not None,
-        status.get("Seccomp", "0") == "2",
-        release() >= (6, 15),
+        complete=complete,
+        refused=refused,
+        refused_first=first == refused,
+        capable=bool(int(status.get("CapEff", "0"), 16) >> _CAP_SYS_ADMIN & 1),
+        owned=owner is not None,
+        seccomp=status.get("Seccomp", "0") == "2",
+        let_go_is_enoent=release() >= (6, 15),
     )
 
 
@@ -77,7 +77,7 @@ def initial_namespace() -> bool:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             return file.read()
     except OSError:
         return ""

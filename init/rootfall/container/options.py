@@ -22,7 +22,7 @@ _ELSEWHERE = {
     "-it": "write -t; standard input is always passed on",
     "--privileged": "say what it needs: --cap-add ALL --seccomp unconfined --unmask ALL",
     "--die-with-parent": "a container never outlives its launcher: leave it out",
-    "--new-session": "use --tty; without it, the default seccomp profile refuses TIOCSTI",
+    "--new-session": "the command always leads a session of its own: leave it out",
     "--chdir": "write --cwd",
     "--unshare-all": "all namespaces but user and time are made by default",
     "--mount": "write --bind or --tmpfs",
@@ -116,7 +116,7 @@ def _wrong(option: Option, name: str, value: str | None, why: str) -> ContainerE
 def _meant(name: str) -> str:
     if name in _ELSEWHERE:
         return _ELSEWHERE[name]
-    from rootfall.schema import near  # only for a mistake: it brings regular expressions
+    from rootfall.similar import near
 
     known = {each.replace("-", "_"): each for option in rows() for each in option.names if each.startswith("--")}
     guess = near(name.replace("-", "_"), tuple(known))

@@ -38,6 +38,10 @@ Say what pivot_root(NEW_ROOT, PUT_OLD) would answer here and why: the kernel's c
 
 Exit status: 0 it would succeed, 1 it would fail, 2 wrong usage.
 """
+_NOT_HERE = (
+    "--fix does not change the mounts that this machine was booted with; nothing was changed: "
+    "run it under `unshare --mount`"
+)
 _MARKS = {True: "fails  ", False: "perhaps"}
 
 
@@ -64,9 +68,10 @@ def pivot(argv: list[str]) -> int:
     except UsageError as error:
         _say(2, f"rootfall: {error}\n{PIVOT_USAGE}")
         return 2
+    environment = _environment() if request.command else {}
     if not (_mended if request.fix else _pivoted)(request):
         return 1
-    return _execute(request.command) if request.command else 0
+    return _execute(request.command, environment) if request.command else 0
 
 
 def explain(argv: list[str]) -> int:
@@ -108,7 +113,10 @@ def _pivoted(request: Request) -> bool:
     """pivot_root(2); a refusal is explained."""
     if not (errno := _try(request)):
         return True
-    cause = _cause(request, errno)
+    from rootfall.container import observe
+
+    cause = diagnose(observe.read(request.new_root, request.put_old), errno)
+    assert cause is not None  # for an errno there always is one
     _complain(request, errno, cause)
     if cause.fix and not request.fix:
         _say(2, "rootfall: --fix would do that\n")
@@ -125,14 +133,6 @@ def _try(request: Request) -> int:
     return 0
 
 
-def _cause(request: Request, errno: int) -> Diagnosis:
-    from rootfall.container import observe
-
-    cause = diagnose(observe.read(request.new_root, request.put_old), errno)
-    assert cause is not None  # for an errno there always is one
-    return cause
-
-
 def _complain(request: Request, errno: int, cause: Diagnosis) -> None:
     what = f"pivot_root {request.new_root or repr('')} {request.put_old or repr('')}"
     kernel = f"{os.strerror(errno)} ({errorcode.get(errno, errno)})"
@@ -146,20 +146,20 @@ def _mended(request: Request) -> bool:
 
     done: set[tuple[Act, ...]] = set()
     while errno := _try(request):
-        causes = [check.found for check in checks(observe.read(request.new_root, request.put_old)) if check.found]
-        certain = [each for each in causes if each.certain]
-        cause = _cause(request, errno)
-        hopeless = [each for each in certain if not each.fix]
+        facts = observe.read(request.new_root, request.put_old)
+        cause = diagnose(facts, errno)
+        assert cause is not None  # for an errno there always is one
+        others = (check.found for check in checks(facts))
+        hopeless = [each for each in others if each and each.certain and not each.fix]
         if not cause.fix or hopeless or cause.fix in done:
-            _complain(request, errno, hopeless[0] if hopeless else cause)
+            _complain(request, errno, cause)
+            if hopeless and hopeless[0] != cause:
+                _say(2, f"rootfall: then this would be in the way: {hopeless[0].sentence}\n")
             _say(2, "rootfall: --fix cannot mend that" + ("\n" if done else "; nothing was changed\n"))
             return False
         if observe.initial_namespace():
             _complain(request, errno, cause)
-            _say(
-                2, "rootfall: --fix does not change the mounts that this machine was booted with; nothing was changed: "
-            )
-            _say(2, "run it under `unshare --mount`\n")
+            _say(2, f"rootfall: {_NOT_HERE}\n")
             return False
         for act in cause.fix:
             if not _perform(act):
@@ -197,31 +197,39 @@ def _explain(request: Request) -> int:
         name = errorcode.get(cause.errno, str(cause.errno))
         lines.append(f"It would fail: {os.strerror(cause.errno)} ({name}): {cause.cause}.\n")
     else:
-        lines.append("It would succeed.\n")
+        hidden = any(check.found for check in checks(found))
+        lines.append(f"It would succeed{', unless what is hidden here is in the way' if hidden else ''}.\n")
     _say(1, "".join(lines))
     return 1 if cause else 0
 
 
-def _execute(command: tuple[str, ...]) -> int:
+def _environment() -> dict[str, str]:
+    """The caller's, without what the frozen program's bootloader has put in."""
+    from rootfall import switch_root_command
+
+    return switch_root_command.environment(os.environ)
+
+
+def _execute(command: tuple[str, ...], environment: dict[str, str]) -> int:
     """Execute the command in the new root; returns 126 or 127 if that fails. Nothing can be imported here."""
     try:
         os.chdir("/")
         signals.reset()
-        _exec(command)
+        _exec(command, environment)
     except OSError as error:
         _say(2, f"rootfall: the root was changed, but {command[0]} cannot be executed: {error.strerror}\n")
         return 127 if error.errno == ENOENT else 126
 
 
-def _exec(command: tuple[str, ...]) -> "NoReturn":
+def _exec(command: tuple[str, ...], environment: dict[str, str]) -> "NoReturn":
     """execvp(3): of several failures the one that says most. Raises OSError."""
     if "/" in command[0]:
-        os.execve(command[0], command, os.environ)
+        os.execve(command[0], command, environment)
     failure = FileNotFoundError(ENOENT, os.strerror(ENOENT), command[0])
     denied: OSError | None = None
-    for directory in os.environ.get("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").split(":"):
+    for directory in environment.get("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").split(":"):
         try:
-            os.execve(f"{directory or '.'}/{command[0]}", command, os.environ)
+            os.execve(f"{directory or '.'}/{command[0]}", command, environment)
         except OSError as error:
             if error.errno == EACCES:
                 denied = error

@@ -18,12 +18,20 @@ class MakeCgroup(NamedTuple):
 
     def __str__(self) -> str:
         """For people."""
-        limits = ", ".join(
-            f"{name.replace('_', '.', 1)}={value}"
-            for name, value in zip(self.resources._fields, self.resources, strict=True)
-            if value not in (None, "", ()) and name != "cpu_period"
-        )
-        return f"make the cgroup {self.id}{f' with {limits}' if limits else ''}"
+        r = self.resources
+        limits = {
+            "memory.max": r.memory_max,
+            "memory.swap.max": r.memory_swap_max,
+            "pids.max": r.pids_max,
+            "cpu.max": None if r.cpu_quota is None else f"{r.cpu_quota} {r.cpu_period}",
+            "cpu.weight": r.cpu_weight,
+            "cpuset.cpus": r.cpuset_cpus or None,
+            "cpuset.mems": r.cpuset_mems or None,
+            "io.max": "; ".join(r.io_max) or None,
+        }
+        where = f" in {r.parent}" if r.parent else ""
+        said = ", ".join(f"{name}={value}" for name, value in limits.items() if value is not None) or "no limits"
+        return f"make the cgroup {self.id}{where} with {said}"
 
 
 class Clone(NamedTuple):

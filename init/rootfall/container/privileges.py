@@ -10,14 +10,17 @@ import os
 
 from rootfall.container.model import CAPABILITIES, RLIMITS, Process
 from rootfall.errors import ContainerError
-from rootfall.linux import capabilities, namespaces
+from rootfall.linux import capabilities, namespaces, seccomp
 
 _EPERM, _EINVAL, _ENOSYS = 1, 22, 38
 _CAP_KILL = 1 << 5
 
 
-def give_up(process: Process) -> None:
-    """Become the command's user, with its groups, limits and capabilities and no others. Raises ContainerError."""
+def give_up(process: Process, bpf: bytes | None = None) -> None:
+    """Become the command's user, with its groups, limits and capabilities and no others. Raises ContainerError.
+
+    `bpf` is a seccomp program that is installed on the way: without no_new_privs that takes a capability.
+    """
     leave_session_keyring()
     set_rlimits(process)
     kept = bits(process.capabilities)
@@ -25,6 +28,7 @@ def give_up(process: Process) -> None:
         names = " ".join(name for number, name in enumerate(CAPABILITIES) if lacking >> number & 1)
         raise ContainerError("keep", names, seen="a caller without it", hint="nobody can give what he does not have")
     _set_groups(process.user.additional_gids)
+    confine(bpf)
     capabilities.bound(kept)
     _set_ids(process.user.uid, process.user.gid)
     inheritable = kept if process.user.uid else 0
@@ -34,6 +38,17 @@ def give_up(process: Process) -> None:
         os.umask(process.user.umask)
     if process.no_new_privileges:
         namespaces.prctl(namespaces.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def confine(bpf: bytes | None) -> None:
+    """Have system calls filtered from here on, where there is a program for it (seccomp(2)). Raises ContainerError."""
+    if bpf is None:
+        return
+    try:
+        seccomp.install(bpf)
+    except OSError as error:
+        hint = "the kernel's checker refuses it" if error.errno == _EINVAL else ""
+        raise ContainerError("use", "the seccomp program", errno=error.errno or 0, hint=hint) from error
 
 
 def give_up_all_but_kill() -> None:

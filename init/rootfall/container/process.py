@@ -11,7 +11,7 @@ from rootfall.container import failure, namespaces, privileges, program, reaper
 from rootfall.container.model import Process
 from rootfall.errors import ContainerError
 from rootfall.linux import namespaces as calls
-from rootfall.linux import seccomp, signals
+from rootfall.linux import signals
 from rootfall.record import NamedTuple
 
 TYPE_CHECKING = False
@@ -22,12 +22,17 @@ _EBADF = 9
 
 
 class Ties(NamedTuple):
-    """What joins the first process to the host: the launcher's two pipes, its own executable, the tty or -1."""
+    """What the first process has of the host: the launcher's two pipes, its own executable, a tty, a seccomp program.
+
+    `children` is what `reaper.reap` wants, or -1.
+    """
 
     go: int
     say: int
     own: os.stat_result
     tty: int = -1
+    bpf: bytes | None = None
+    children: int = -1
 
 
 def complete_descriptors(preserve: int) -> None:
@@ -59,28 +64,31 @@ def adjust_oom_score(pid: int, score: int | None) -> None:
         raise ContainerError("set", "oom_score_adj", errno=error.errno or 0, seen=str(score), hint=hint) from error
 
 
-def hand_over(process: Process, ties: Ties, filter_: bytes | None) -> int:
+def hand_over(process: Process, ties: Ties) -> int:
     """Become the command, or fork it and reap until it ends; returns the exit status for PID 1. Raises ContainerError."""
     if process.as_pid1:
-        execute(process, ties, filter_)
+        execute(process, ties)
     command = os.fork()
     if command == 0:
         try:
             os.setsid()
-            execute(process, ties, filter_)
+            execute(process, ties)
         except BaseException as error:
             failure.tell(ties.say, error)
             os._exit(getattr(error, "status", ContainerError.status))
-    calls.close_range(0)  # who reads from the command sees its end, not ours
+    # Who reads from the command is to see its end, not ours.
+    calls.close_range(0, ties.children - 1 if ties.children >= 0 else calls.LAST)
+    calls.close_range(ties.children + 1)
     privileges.give_up_all_but_kill()
-    return reaper.reap(command)
+    return reaper.reap(command, ties.children)
 
 
-def execute(process: Process, ties: Ties, filter_: bytes | None) -> "NoReturn":
+def execute(process: Process, ties: Ties) -> "NoReturn":
     """Give up privileges and execute the command. Raises ContainerError with status 126 or 127 where it cannot be executed."""
     if ties.tty >= 0:
         take_terminal(ties.tty, control=not process.consoles)  # an init leaves that to its gettys
-    privileges.give_up(process)
+    early, late = (None, ties.bpf) if process.no_new_privileges else (ties.bpf, None)
+    privileges.give_up(process, early)
     if process.as_pid1:
         namespaces.tie_to_launcher(ties.go)  # a change of ids undid it
     # The pipe `say` is left, to tell what goes wrong; execve(2) closes it.
@@ -88,10 +96,7 @@ def execute(process: Process, ties: Ties, filter_: bytes | None) -> "NoReturn":
     calls.close_range(ties.say + 1)
     enter_directory(process.cwd)
     signals.reset()
-    environment = dict(each.split("=", 1) for each in process.env)
-    if filter_ is not None:  # last: what is done before need not be allowed by it
-        seccomp.install(filter_)
-    program.execute(process.args, environment, ties.own)
+    program.execute(process.args, dict(each.split("=", 1) for each in process.env), ties.own, late)
 
 
 def take_terminal(tty: int, *, control: bool) -> None:

@@ -8,6 +8,7 @@ refused.
 
 import os
 
+from rootfall.container import privileges
 from rootfall.errors import ContainerError
 from rootfall.linux import capabilities, mount_api
 
@@ -27,12 +28,19 @@ def ourselves() -> os.stat_result:
     return os.stat("/proc/self/exe")
 
 
-def execute(args: tuple[str, ...], environment: dict[str, str], own: os.stat_result) -> "NoReturn":
-    """Execute the command, looked for in the environment's PATH. Raises ContainerError with status 126 or 127."""
+def execute(
+    args: tuple[str, ...], environment: dict[str, str], own: os.stat_result, bpf: bytes | None = None
+) -> "NoReturn":
+    """Execute the command, looked for in the environment's PATH. Raises ContainerError with status 126 or 127.
+
+    `bpf` is a seccomp program; what is done before execve(2) need not be allowed by it.
+    """
     refused, refusal = "", _ENOENT
     for path in candidates(args[0], environment.get("PATH", "")):
         try:
             refuse_ourselves(path, own)
+            privileges.confine(bpf)
+            bpf = None
             os.execve(path, args, environment)
         except OSError as error:
             if error.errno not in (_ENOENT, _ENOTDIR) or os.path.lexists(path):

@@ -7,9 +7,8 @@ can see: libc falls back to clone(2), whose flags one can. A filter is a search 
 machine's own calls and once for its 32-bit ones; other architectures' calls kill the process. linux/seccomp.h, linux/audit.h.
 """
 
+import struct
 import sys
-
-from rootfall.record import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,13 +139,7 @@ _AF_VSOCK = 40  # reaches the hypervisor, whatever the network namespace
 _PERSONALITIES = (0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)  # PER_LINUX, PER_LINUX32, UNAME26 with either, only asking
 
 _Code = list[tuple[int, int, int, int]]
-
-
-class _Span(NamedTuple):
-    """System calls from a number on, up to the next span, and what becomes of them."""
-
-    first: int
-    code: _Code
+_Span = tuple[int, _Code]  # system calls from a number on, up to the next span, and what becomes of them
 
 
 def program(machine: str, capabilities: "Sequence[str]") -> bytes | None:
@@ -163,12 +156,7 @@ def program(machine: str, capabilities: "Sequence[str]") -> bytes | None:
 
 def assemble(code: _Code) -> bytes:
     """Instructions as an array of struct sock_filter."""
-    return b"".join(
-        [
-            op.to_bytes(2, sys.byteorder) + bytes((yes, no)) + value.to_bytes(4, sys.byteorder)
-            for op, yes, no, value in code
-        ]
-    )
+    return struct.pack("=" + "HBBI" * len(code), *[number for instruction in code for number in instruction])
 
 
 def denied(capabilities: "Sequence[str]") -> list[str]:
@@ -185,37 +173,27 @@ def _section(column: int, capabilities: "Sequence[str]") -> _Code:
             del special[name]
     found = {NUMBERS[name][column]: code for name, code in special.items() if NUMBERS[name][column] >= 0}
     allow: _Code = [(_RETURN, 0, 0, _ALLOW)]
-    spans = [_Span(0, allow)]
+    enosys: _Code = [(_RETURN, 0, 0, _ENOSYS)]
+    spans: list[_Span] = [(0, allow)]
     for number in sorted(found):
-        if spans[-1].first == number:
+        if spans[-1][0] == number:  # it follows upon another of the list
             spans.pop()
-        if not spans or spans[-1].code is not found[number]:
-            spans.append(_Span(number, found[number]))
-        spans.append(_Span(number + 1, allow))
-    spans.append(_Span(LAST + 1, [(_RETURN, 0, 0, _ENOSYS)]))
+        if not spans or spans[-1][1] is not found[number]:
+            spans.append((number, found[number]))
+        spans.append((number + 1, allow))
+    spans.append((LAST + 1, enosys))
     if column == 3:
-        spans += [_Span(_ARM_PRIVATE[0], allow), _Span(_ARM_PRIVATE[1], [(_RETURN, 0, 0, _ENOSYS)])]
-    return [(_LOAD, 0, 0, _NUMBER), *_tree(_merged(spans))]
-
-
-def _merged(spans: list[_Span]) -> list[_Span]:
-    """Without spans that begin where the next one does, or go on as the one before."""
-    kept: list[_Span] = []
-    for span in spans:
-        if kept and kept[-1].first == span.first:
-            kept.pop()
-        if not kept or kept[-1].code != span.code:
-            kept.append(span)
-    return kept
+        spans += [(_ARM_PRIVATE[0], allow), (_ARM_PRIVATE[1], enosys)]
+    return [(_LOAD, 0, 0, _NUMBER), *_tree(spans)]
 
 
 def _tree(spans: list[_Span]) -> _Code:
     """Binary search for the number in the accumulator."""
     if len(spans) == 1:
-        return spans[0].code
+        return spans[0][1]
     half = len(spans) // 2
     below, above = _tree(spans[:half]), _tree(spans[half:])
-    return [(_IF_AT_LEAST, len(below), 0, spans[half].first), *below, *above]
+    return [(_IF_AT_LEAST, len(below), 0, spans[half][0]), *below, *above]
 
 
 def _by_argument() -> dict[str, _Code]:

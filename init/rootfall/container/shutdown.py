@@ -11,10 +11,6 @@ import time
 from rootfall.container.model import Stop
 from rootfall.linux import signals
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from rootfall.container.wait import First
-
 _END = (signals.SIGHUP, signals.SIGINT, signals.SIGQUIT, signals.SIGTERM)
 REBOOT = 133  # systemd-nspawn's
 _RESTARTED, _WENT_OFF = 128 + signals.SIGHUP, 128 + signals.SIGINT
@@ -25,9 +21,9 @@ _TIMES, _WITHIN = 3, 1.0
 class Shutdown:
     """What the launcher of an init does about signals and keys; SIGALRM must be held with the others."""
 
-    def __init__(self, first: "First", stop: Stop) -> None:
-        """Nothing is asked for yet."""
-        self._first, self._stop = first, stop
+    def __init__(self, pid: int, pidfd: int, stop: Stop) -> None:
+        """Nothing is asked for yet of the init, by its pid and a pidfd or -1."""
+        self._pid, self._pidfd, self._stop = pid, pidfd, stop
         self._asked = False
         self._escapes: list[float] = []
 
@@ -56,7 +52,7 @@ class Shutdown:
             self._kill("asked twice")
             return
         self._asked = True
-        signals.send(self._first.pid, self._first.pidfd, self._stop.signal)
+        signals.send(self._pid, self._pidfd, self._stop.signal)
         signals.alarm(self._stop.seconds)
 
     def verdict(self, status: int) -> int:
@@ -67,4 +63,4 @@ class Shutdown:
 
     def _kill(self, why: str) -> None:
         print(f"\r\nrootfall: the container is killed: {why}\r", file=sys.stderr)
-        signals.send(self._first.pid, self._first.pidfd, signals.SIGKILL)
+        signals.send(self._pid, self._pidfd, signals.SIGKILL)

@@ -47,21 +47,28 @@ def next_signal(held: int) -> int:
 
 
 def until_started(first: First, hear: int, held: int) -> ContainerError | None:
-    """Wait until the command is executed, or is not, and say why. A signal that ends meanwhile ends the container."""
+    """Wait until the command is executed, or is not, and say why. A signal that ends, during set-up, ends the container."""
     poll = select.poll()
     poll.register(hear, select.POLLIN)
     poll.register(held, select.POLLIN)
-    ended_by = 0
-    while hear not in dict(poll.poll()):
+    said, ended_by = b"", 0
+    while True:
+        if hear in dict(poll.poll()):
+            data = os.read(hear, 65536)
+            if not data:
+                break
+            said += data
+            continue
         number = next_signal(held)
-        if number in _END:
+        if number in _END and not failure.is_set_up(said):
             ended_by = number
             signals.send(first.pid, first.pidfd, signals.SIGKILL)
-        elif number != signals.SIGCHLD:
-            signals.send(first.pid, first.pidfd, number)  # pending there until somebody waits for it
-    fault = failure.read(hear)
+        else:
+            pass_on(first, number)  # pending there until somebody waits for it
+    os.close(hear)
+    fault = failure.parse(said)
     if ended_by:
-        fault = ContainerError("start", "the container", seen=f"signal {ended_by} before the command was executed")
+        fault = ContainerError("start", "the container", seen=f"signal {ended_by} while it was set up")
         fault.status = 128 + ended_by
     return fault
 
@@ -71,19 +78,17 @@ def until_ended(first: First, held: int) -> int:
     while True:
         if (status := ended(first)) is not None:
             return status
-        number = next_signal(held)
-        if number == signals.SIGTSTP:
-            stop_together(first)
-        elif number != signals.SIGCHLD:
-            pass_on(first, number)
+        pass_on(first, next_signal(held))
 
 
 def pass_on(first: First, number: int) -> None:
-    """A signal of ours to the first process, or what it means to an init."""
-    if first.shutdown is None:
-        signals.send(first.pid, first.pidfd, number)
-    else:
+    """What the launcher does about a signal: the first process gets it, or is told what it means to an init."""
+    if number == signals.SIGTSTP:
+        stop_together(first)
+    elif first.shutdown is not None and number != signals.SIGCHLD:
         first.shutdown.signalled(number)
+    elif number != signals.SIGCHLD:
+        signals.send(first.pid, first.pidfd, number)
 
 
 def ended(first: First) -> int | None:

@@ -26,7 +26,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NAME = 1, 4, 8, 15
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 
 _SYS_PIDFD_OPEN, _SYS_CLONE3, _SYS_CLOSE_RANGE = 434, 435, 436
-_MOST = 0xFFFF_FFFF
+LAST = 0xFFFF_FFFF
 _SIGCHLD = 17  # not on alpha, mips, parisc and sparc
 
 # The numbers of clone(2) and keyctl(2), by the beginning of uname's machine; newer ones share the generic table.
@@ -102,9 +102,17 @@ def prctl(option: int, *arguments: int) -> int:
     return _check(_libc.prctl(option, *(ctypes.c_ulong(each) for each in four)), "prctl")
 
 
-def set_name(name: str) -> None:
-    """PR_SET_NAME: what ps and /proc/PID/comm call this process."""
-    _check(_libc.prctl(PR_SET_NAME, os.fsencode(name), 0, 0, 0), "prctl")
+def set_title(title: str) -> None:
+    """What ps shows of this process in the place of its command line; its first environment is wiped out, too (proc(5))."""
+    data = os.fsencode(title)
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    first, last, start, end = (int(each) for each in fields[45:49])  # arg_start, arg_end, env_start, env_end
+    ctypes.memset(start, 0, max(end - start, 0))
+    if last > first:
+        ctypes.memset(first, 0, last - first)
+        ctypes.memmove(first, data[: last - first - 1], min(len(data), last - first - 1))
+    _check(_libc.prctl(PR_SET_NAME, data, 0, 0, 0), "prctl")
 
 
 def sethostname(name: str) -> None:
@@ -136,7 +144,7 @@ def bring_up(interface: str) -> None:
         os.close(fd)
 
 
-def close_range(first: int, last: int = _MOST) -> None:
+def close_range(first: int, last: int = LAST) -> None:
     """close_range(2): close all descriptors from `first` to `last`; before Linux 5.9, one by one."""
     if first > last:
         return
