@@ -178,13 +178,6 @@ def _slim_libpython(work: Path, progress: Callable[[str], None]) -> Path | None:
         return None
 
 
-def _small_ctypes(package: Path) -> str:
-    """The small ctypes, or "" for a Python whose C module is another one than it was written for."""
-    path = package / "linux/small_ctypes.py"
-    done = subprocess.run([sys.executable, "-ISc", path.read_text()], capture_output=True, check=False)
-    return "" if done.returncode else str(path)
-
-
 def _fault(program: Path) -> str:
     """Why the frozen program does not find all that a boot needs; empty when it does (rootfall.prove)."""
     done = subprocess.run([str(program), "--prove"], env={}, cwd="/", capture_output=True, text=True, check=False)
@@ -211,7 +204,6 @@ def _run_pyinstaller(work: Path, slim: Path | None, hooks: Sequence[Path]) -> No
         "libpython": str(slim) if slim else "",
         "base_library": _BASE_LIBRARY,
         "standard_library": _STANDARD_LIBRARY,
-        "ctypes": _small_ctypes(package),
     }
     environment = os.environ | {
         "ROOTFALL_FREEZE": json.dumps(settings),

@@ -41,7 +41,7 @@ def test_a_run_imports_no_more_modules_than_its_budget(runtime: FrozenRuntime, t
     copy.parent.mkdir(parents=True)
     subprocess.run(["cp", "-a", runtime.directory, copy], check=True)
     loud(tmp_path)
-    command = [copy / "rootfall", "container", "run", root, "/bin/true"]
+    command = [str(copy / "rootfall"), "container", "run", str(root), "/bin/true"]
     done = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     names = set(re.findall(r"^import '([\w.]+)' #", done.stderr, re.MULTILINE))
