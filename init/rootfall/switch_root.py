@@ -34,7 +34,7 @@ class MountPoint(NamedTuple):
 def parse_mountinfo(text: str) -> tuple[MountPoint, ...]:
     """/proc/self/mountinfo (proc(5)) with its octal escapes undone."""
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n")[:-1]:  # a name may hold what else str.splitlines takes for the end of a line
         fields = line.split(" ")
         path = fields[4]
         for escape, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):

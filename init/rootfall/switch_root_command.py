@@ -54,7 +54,8 @@ class CallersKernel(Kernel):
         try:
             return super().read_mountinfo()
         except OSError:
-            with open(f"{self._new_root}/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            path = f"{self._new_root}/proc/self/mountinfo"
+            with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
                 return file.read()
 
 

@@ -15,14 +15,15 @@ FLOORS = (
     "__main__",
     "main",
     "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch "
-    "container.pivot_command",
+    "container.pivot_command container.run_command container.boot_command",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
     "container.cgroups container.cgroup_events container.cgroup_files container.cgroup_keeper container.cgroup_v1 "
     "container.cgroup_v2 container.config container.failure container.id_maps container.namespaces "
     "container.privileges container.process container.profile container.program container.reaper container.refusal "
     "container.subordinate container.terminal container.wait "
     "container.attach container.attributes container.cgroup_view container.dev container.enter container.hide "
-    "container.in_root container.mount_walk container.mounts container.observe container.overlay container.ramfs",
+    "container.in_root container.mount_walk container.mounts container.observe container.overlay container.ramfs "
+    "container.boot container.shutdown",
     "cmdline config check schema similar yaml_tree device_ref modalias ready  linux linux.blkid linux.kernel linux.libc "
     "linux.signals linux.standins linux.seccomp linux.tty linux.udev linux.capabilities linux.mount_api linux.namespaces "
     "linux.statx password "

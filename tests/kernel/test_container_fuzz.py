@@ -44,8 +44,8 @@ PLACES = (
     "/proc/self/fd/0 /dev/pts /dev/shm /root/.x"
 ).split()
 SOURCES = (
-    "/tmp/data /tmp/data /tmp/data/file /tmp/data/file /tmp/outside /nowhere / /proc /dev/null /tmp/root /tmp/hostile/out . data "
-    "/dev /sys"
+    "/tmp/data /tmp/data /tmp/data/file /tmp/data/file /tmp/outside /nowhere / /proc /dev/null /tmp/root /tmp/hostile/out "
+    ". data /dev /sys"
 ).split()
 MOUNT_WORDS = (
     "ro ro rw nosuid nosuid nodev noexec exec dev rro rbind bind private slave size=64K size=-1 mode=0700 mode=x nonsense uid=0"

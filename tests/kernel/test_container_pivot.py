@@ -409,7 +409,8 @@ def test_nothing_is_wrong_and_the_kernel_agrees(in_namespace: Run, tmp_path: Pat
         stage(tmp_path)
         told = tell(pivot_command.explain, "/new", "/new/old")
         assert told == (0, told.out, "")
-        assert told.out.endswith("It would succeed.\n")
+        assert "\nIt would succeed" in told.out
+        assert ("perhaps" in told.out) == (observe.release() < (6, 8))  # the parent of the root's mount is out of sight
         assert "fails" not in told.out
         assert tell(pivot_command.pivot, "/new", "/new/old") == (0, "", "")
         assert os.path.exists("/old/file")

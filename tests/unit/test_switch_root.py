@@ -158,6 +158,11 @@ def test_mountinfo_is_read_with_its_escapes() -> None:
     assert switch_root.parse_mountinfo(text) == ((7, 1, "/a b\tc\nd\\040e"),)
 
 
+def test_a_name_in_mountinfo_may_hold_what_looks_like_the_end_of_a_line() -> None:
+    text = "7 1 8:1 / /a\u2028\f\x85\r rw - ext4 x rw\n"
+    assert switch_root.parse_mountinfo(text) == ((7, 1, "/a\u2028\f\x85\r"),)
+
+
 def test_only_what_is_mounted_on_the_root_itself_moves() -> None:
     assert switch_root.top_level(switch_root.parse_mountinfo(MOUNTINFO), NEW) == API
 

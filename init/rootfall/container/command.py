@@ -15,17 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rootfall.container.defaults import Caller
-    from rootfall.container.model import Container
-    from rootfall.container.options import Line
-
 # name: (module, function of the words after the name, exit status of an error, one line of help). To add one, add a row.
 COMMANDS = {
-    "run": ("rootfall.container.command", "run", 125, "Run a command in a container whose root is a directory."),
+    "run": ("rootfall.container.run_command", "run", 125, "Run a command in a container whose root is a directory."),
     "boot": ("rootfall.container.boot_command", "boot", 125, "Start the init of a root as a container."),
     "pivot": ("rootfall.container.pivot_command", "pivot", 1, "Do pivot_root(2), and explain what the kernel says."),
     "explain": ("rootfall.container.pivot_command", "explain", 1, "Say beforehand what pivot_root would do."),
-    "check": ("rootfall.container.command", "check", 2, "Check a container's file, without running it."),
+    "check": ("rootfall.container.run_command", "check", 2, "Check a container's file, without running it."),
 }
 
 
@@ -41,9 +37,7 @@ def main(argv: list[str]) -> int:
         return 2
     module, function, status, _ = COMMANDS[name]
     try:
-        perform: Callable[[list[str]], int] = run
-        if function != "run":
-            perform = getattr(__import__(module, fromlist=[function]), function)
+        perform: Callable[[list[str]], int] = getattr(__import__(module, fromlist=[function]), function)
         return perform(argv[1:])
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -63,65 +57,3 @@ def usage() -> str:
     """What there is."""
     lines = "".join(f"  {name:<9}{text}\n" for name, (_, _, _, text) in COMMANDS.items())
     return f"usage: rootfall container COMMAND …; COMMAND --help says more\n\n{lines}"
-
-
-def run(words: list[str]) -> int:
-    """`rootfall container run`: start a container, or print its plan."""
-    from rootfall.container import options
-
-    line = options.parse(words)
-    if line.asked.get("help"):
-        from rootfall.container import option_table
-
-        print(option_table.usage(), end="", flush=True)
-        return 0
-    container = made(line)
-    if line.asked.get("plan"):
-        from rootfall.container import plan
-
-        print(plan.make_plan(container), flush=True)
-        return 0
-    if os.geteuid() != os.getuid() or os.getegid() != os.getgid():
-        raise RootfallError(
-            "run", "a container", seen="a setuid program", hint="rootfall must never be installed setuid"
-        )
-    from rootfall.container import launch
-
-    return launch.run(container)
-
-
-def made(line: "Line") -> "Container":
-    """The container that a command line asks for, with the file that it names."""
-    from rootfall.container import defaults
-
-    asked, caller = line.asked, who()
-    if "config" in asked:
-        from rootfall.container import config
-
-        asked = config.merge(config.load(str(asked["config"]), line.root), asked)
-    return defaults.make(asked, line.root, line.command, caller)
-
-
-def who() -> "Caller":
-    """Who runs this, as `defaults` wants to know it."""
-    from rootfall.container import defaults
-
-    return defaults.Caller(os.geteuid(), os.getegid(), os.getpid(), os.environ, _subordinate)
-
-
-def _subordinate(kind: str) -> tuple[tuple[int, int], ...]:
-    from rootfall.container import subordinate  # only for `auto`
-
-    return subordinate.ranges(kind, os.geteuid())
-
-
-def check(words: list[str]) -> int:
-    """`rootfall container check FILE`: is the file in order, and would it be used?"""
-    if len(words) != 1 or words[0].startswith("-"):
-        print("usage: rootfall container check FILE", file=sys.stdout if words in (["--help"], ["-h"]) else sys.stderr)
-        return 0 if words in (["--help"], ["-h"]) else 2
-    from rootfall.container import config
-
-    config.load(words[0], "")
-    print(f"{words[0]}: in order", flush=True)
-    return 0

@@ -66,18 +66,18 @@ def open_node(name: str, major: int, minor: int) -> int:
     return fd
 
 
-def bind_console(root: int, terminal: int) -> None:
-    """Bind the pty that `terminal` is open on as /dev/console below the root: by that descriptor, no name is asked for it.
+def bind_console(root: int, terminal: int, name: str = "console") -> None:
+    """Bind the pty that `terminal` is open on as /dev/NAME below the root: by that descriptor, no name is asked for it.
 
     It must have been opened in our mount namespace; its name could be another's by now (CVE-2025-52565). Raises MountError.
     """
     if libc.statfs_magic(terminal) != libc.DEVPTS_SUPER_MAGIC or os.fstat(terminal).st_mode & _TYPE != _CHARACTER:
-        raise MountError("use the terminal as", "/dev/console", seen="something else", hint="it must be a pty")
+        raise MountError("use the terminal as", f"/dev/{name}", seen="something else", hint="it must be a pty")
     dev = in_root.open_place(root, "/dev")
     try:
-        _bind(terminal, dev, "console")
+        _bind(terminal, dev, name)
     except OSError as error:
-        raise MountError("bind the terminal on", "/dev/console", errno=error.errno or 0) from error
+        raise MountError("bind the terminal on", f"/dev/{name}", errno=error.errno or 0) from error
     os.close(dev)
 
 

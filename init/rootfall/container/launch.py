@@ -10,7 +10,7 @@ import gc
 import os
 
 from rootfall.container import enter, failure, id_maps, mounts, namespaces, plan, process, profile, program, wait
-from rootfall.container.model import Container
+from rootfall.container.model import Container, Stop
 from rootfall.errors import ContainerError
 from rootfall.linux.kernel import Kernel
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from rootfall.container.cgroups import Cgroup
+    from rootfall.container.shutdown import Shutdown
     from rootfall.container.terminal import Line
 
 FAILED = 125  # ours; 126 and 127 are those of a command that cannot be executed, or is not there
@@ -48,6 +49,8 @@ def run(container: Container) -> int:
         process.adjust_oom_score(first.pid, container.process.oom_score_adj)
         if group is not None:
             group.admit(first.pid, first.in_cgroup)
+        if container.process.stop is not None:
+            first = first._replace(shutdown=shutdown_of(first, container.process.stop))
         os.write(let_go, b"g")
         fault = wait.until_started(first, hear, held)
         if fault is not None:
@@ -58,6 +61,13 @@ def run(container: Container) -> int:
     finally:
         if group is not None:
             group.remove()
+
+
+def shutdown_of(first: wait.First, stop: Stop) -> "Shutdown":
+    """What becomes of signals to the launcher of an init."""
+    from rootfall.container import shutdown
+
+    return shutdown.Shutdown(first, stop)
 
 
 def open_line(container: Container) -> "Line | None":
@@ -110,12 +120,23 @@ def first_process(
         tty = give_terminal(container, line)
         set_up(what)
         tty = tty if line is None or tty >= 0 else give_terminal(container, line, inside=True)
+        for name in container.process.consoles:
+            bind_console(tty, name)
         failure.tell_set_up(say)
         status = process.hand_over(what.handover.process, ties._replace(tty=tty))
     except BaseException as error:  # whatever it is: the launcher's own story must not go on in here
         failure.tell(say, error)
         status = getattr(error, "status", FAILED)
     os._exit(status)
+
+
+def bind_console(tty: int, name: str) -> None:
+    """The terminal as /dev/NAME of the new root."""
+    from rootfall.container import dev  # imported already: it has made /dev
+
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    dev.bind_console(root, tty, name)
+    os.close(root)
 
 
 def give_terminal(container: Container, line: "Line | None", *, inside: bool = False) -> int:

@@ -84,6 +84,13 @@ class User(NamedTuple):
     umask: int | None = 0o022
 
 
+class Stop(NamedTuple):
+    """How an init is asked to end: a signal to PID 1, and the seconds after which it is killed."""
+
+    signal: int
+    seconds: int
+
+
 class Process(NamedTuple):
     """What is executed, and as what. `env` is all of it, "NAME=value"; `capabilities` are what it keeps, "CAP_CHOWN"."""
 
@@ -101,6 +108,8 @@ class Process(NamedTuple):
         "auto"  # "default", "unconfined", "fd:N" of a BPF program; "auto": default, where this machine has one
     )
     preserve_fds: int = 0  # descriptors 3 to 2 + preserve_fds reach the command
+    consoles: tuple[str, ...] = ()  # what below /dev is its terminal, too: "console"
+    stop: Stop | None = None  # of an init; of others the launcher's signals are their own business
 
 
 class Resources(NamedTuple):

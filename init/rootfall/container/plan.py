@@ -30,8 +30,8 @@ class MakeCgroup(NamedTuple):
             "io.max": "; ".join(r.io_max) or None,
         }
         where = f" in {r.parent}" if r.parent else ""
-        said = ", ".join(f"{name}={value}" for name, value in limits.items() if value is not None) or "no limits"
-        return f"make the cgroup {self.id}{where} with {said}"
+        said = ", ".join(f"{name}={value}" for name, value in limits.items() if value is not None)
+        return f"make the cgroup {self.id}{where}{f' with {said}' if said else ''}"
 
 
 class Clone(NamedTuple):
@@ -179,7 +179,9 @@ def make_plan(container: Container) -> Plan:
         hint = "a container has a mount namespace of its own, or its mounts would be the host's"
         raise ContainerError("start", container.id, seen=f"namespaces: {' '.join(container.namespaces)}", hint=hint)
     outside: list[Outside] = []
-    if container.resources.asked():
+    # One that may write to its cgroup must have one that is nobody else's.
+    writes = any(each.type in ("cgroup", "cgroup2") and "rw" in each.options for each in container.mounts)
+    if container.resources.asked() or writes:
         outside.append(MakeCgroup(container.id, container.resources))
     outside.append(Clone(container.namespaces))
     if "user" in container.namespaces:

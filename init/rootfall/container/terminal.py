@@ -108,6 +108,8 @@ def _until_ended(first: First, master: int, held: int, caller: tty.Raw) -> int:
         if 0 in ready:
             typed = _read(0)
             more = bool(typed)
+            if first.shutdown is not None:
+                first.shutdown.typed(typed)
             typed = typed or _END_OF_FILE
         if 1 in ready:
             shown = _show(shown)
@@ -143,7 +145,7 @@ def _on_signal(first: First, number: int, master: int, caller: tty.Raw) -> int |
         wait.stop_together(first)
         caller.enter()
     else:
-        signals.send(first.pid, first.pidfd, number)
+        wait.pass_on(first, number)
     if number == signals.SIGCONT:
         caller.enter()  # the shell that continued us has its own idea of the terminal
     return None

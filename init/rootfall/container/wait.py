@@ -14,6 +14,10 @@ from rootfall.errors import ContainerError
 from rootfall.linux import libc, signals
 from rootfall.record import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rootfall.container.shutdown import Shutdown
+
 _END = (signals.SIGHUP, signals.SIGINT, signals.SIGQUIT, signals.SIGTERM)
 _SIGINFO = 128  # bytes of struct signalfd_siginfo, which begins with the signal's number
 
@@ -25,13 +29,15 @@ class First(NamedTuple):
     pidfd: int
     in_cgroup: bool = False
     stop: int = signals.SIGTSTP  # the reaper knows what is meant; an init would not even be stopped by it
+    shutdown: "Shutdown | None" = None  # of an init: what becomes of the signals that the launcher gets
 
 
 def hold_signals() -> int:
     """Block what is passed on, and SIGCHLD; returns the descriptor to read them from. What was ignored stays ignored."""
-    numbers = (signals.SIGCHLD, *(each for each in signals.FORWARDED if not signals.ignored(each)))
+    ours = (signals.SIGCHLD, signals.SIGALRM)
+    numbers = (*ours, *(each for each in signals.FORWARDED if not signals.ignored(each)))
     signals.set_default(signals.SIGCHLD)  # ignored, it would take the exit status with it
-    signals.block((signals.SIGCHLD, *signals.FORWARDED))
+    signals.block((*ours, *signals.FORWARDED))
     return libc.signalfd(numbers)
 
 
@@ -76,11 +82,15 @@ def until_ended(first: First, held: int) -> int:
 
 
 def pass_on(first: First, number: int) -> None:
-    """What the launcher does about a signal."""
+    """What the launcher does about a signal: to an init it means what it means to an init."""
     if number == signals.SIGTSTP:
         stop_together(first)
-    elif number != signals.SIGCHLD:
+    elif number == signals.SIGCHLD:
+        return
+    elif first.shutdown is None:
         signals.send(first.pid, first.pidfd, number)
+    else:
+        first.shutdown.signalled(number)
 
 
 def ended(first: First) -> int | None:

@@ -55,7 +55,7 @@ class Kernel:
 
     def read_mountinfo(self) -> str:
         """/proc/self/mountinfo (proc(5))."""
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             return file.read()
 
     def open_below(self, directory: int | None, name: str) -> int:

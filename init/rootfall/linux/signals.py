@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 else:
     import _signal as c_signal
 
-SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM = 1, 2, 3, 9, 15
+SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGALRM, SIGTERM = 1, 2, 3, 9, 14, 15
 SIGUSR1, SIGUSR2, SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGWINCH = (
     int(each)
     for each in (
@@ -75,6 +75,11 @@ def send(pid: int, pidfd: int, number: int) -> None:
 def exit_status(status: int) -> int:
     """What a shell makes of a status of wait(2): the exit status, or 128 + the signal's number."""
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def alarm(seconds: int) -> None:
+    """alarm(2): SIGALRM in so many seconds."""
+    c_signal.alarm(seconds)
 
 
 def pause() -> None:
