@@ -36,6 +36,7 @@ TEST_PACKAGES += ovmf          # UEFI firmware
 TEST_PACKAGES += btrfs-progs   # mkfs.btrfs --rootdir
 TEST_PACKAGES += xfsprogs      # file systems to mount
 TEST_PACKAGES += dosfstools
+TEST_PACKAGES += mtools         # reads and writes them without a mount
 TEST_PACKAGES += erofs-utils   # mkfs.erofs
 TEST_PACKAGES += squashfs-tools # mksquashfs
 TEST_PACKAGES += fakeroot      # file systems whose files are root's, made by anybody

@@ -93,8 +93,9 @@ def build(request: Request, freeze: Freeze, cache: Path, progress: Progress) -> 
     add_libraries(image, runtime.directory, request.sysroot)
 
     progress.step("Choosing kernel modules")
-    names = (*config.image.modules, *(f"fs-{each}" for each in config.image.filesystems))
-    chosen = wishes(config.image.drivers)
+    needed, helpful = rescue.modules_to_save(config.boot.on_failure.save)
+    names = (*config.image.modules, *(f"fs-{each}" for each in config.image.filesystems), *needed)
+    chosen = wishes(config.image.drivers) | helpful
     selection = add_modules(image, request.modules, request.kernel, names, cache, chosen)
     for name in selection.builtin:
         progress.note(f"{name} is built into kernel {request.kernel}")

@@ -106,7 +106,8 @@ def _failure(on_failure: OnFailure) -> str:
     """What a failed boot does, for people."""
     pause = f" after {on_failure.after:g} s" if on_failure.after else ""
     asked = " behind a password" if on_failure.password and on_failure.action == "shell" else ""
-    return f"the report, then {on_failure.action}{asked}{pause}"
+    kept = f", kept on {on_failure.save}" if on_failure.save else ""
+    return f"the report{kept}, then {on_failure.action}{asked}{pause}"
 
 
 @click.command("list", context_settings={"help_option_names": ["-h", "--help"]})

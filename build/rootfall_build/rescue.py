@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an image needs for its emergency shell: busybox with links for its applets, libcrypt when there is a password.
+"""What an image needs for its emergency: busybox with links for its applets, libcrypt for a password, FAT for the report.
 
 Busybox must be a static program of the system root: one that needs libraries might not start when it is wanted most. Its
 applets are looked up in the program itself, which is never run.
@@ -8,6 +8,7 @@ applets are looked up in the program itself, which is never run.
 from pathlib import Path
 
 from rootfall.errors import BuildError
+from rootfall.model import DeviceRef
 from rootfall_build.elf import read
 from rootfall_build.image import File, Image, Symlink
 from rootfall_build.libraries import closure, default_directories, image_path, resolve
@@ -22,6 +23,9 @@ _APPLETS = (
     "readlink realpath reboot reset rm rmdir rmmod sed sha256sum sleep sort stat strings stty sync tail tar test top touch "
     "tr true tty umount uname uniq uptime vi wc which xxd xzcat zcat"
 ).split()
+
+# What a FAT is mounted with beside vfat itself, and what tells the boot loader's partition (see rootfall.save).
+_FAT = ("nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8", "efivarfs")
 
 
 def add_shell(image: Image, shell: str, sysroot: Path) -> None:
@@ -40,6 +44,13 @@ def add_shell(image: Image, shell: str, sysroot: Path) -> None:
     for name in _APPLETS:
         if b"\0" + name.encode() + b"\0" in known:
             image.add(Symlink(f"usr/bin/{name}", "busybox"), "an applet of busybox", GROUP)
+
+
+def modules_to_save(place: DeviceRef | None) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What boot.on_failure.save needs: modules that must be there, and those that help where the kernel has them, with why."""
+    if place is None:
+        return (), {}
+    return ("vfat",), dict.fromkeys(_FAT, "boot.on_failure.save")
 
 
 def add_password(image: Image, password: str, runtime: Path, sysroot: Path) -> None:

@@ -22,6 +22,7 @@ _SPACE = " \t\n\v\f\r"
 _FLAGS = ("ro", "rw", "quiet", "debug")
 _VALUES = ("root", "rootfstype", "rootflags", "rootwait", "rootdelay", "init", "panic")
 _BLACKLISTS = ("modprobe.blacklist", "rd.driver.blacklist")
+_MORE_MODULES = ("rd.driver.pre", "rd.driver.post")
 _NOT_MODULES = ("rd", "rootfall", "modprobe")
 _KERNEL_MAX_INIT_ARGUMENTS = 32
 
@@ -41,9 +42,10 @@ class Cmdline(NamedTuple):
     """What the command line says; None, () or False where it says nothing.
 
     `root` is kept as it was written: `override` reads it. `rootwait` is in seconds, FOREVER without a number.
-    `break_at` are the stages of rd.break ("" where none was named). `blacklist` and `module_options` use `_` in module
-    names; the options are ready for finit_module(2). `arguments` and `environment` are the words and name=value pairs
-    that rootfall does not own (the kernel keeps its own from them), `init_arguments` is all that follows `--`.
+    `break_at` are the stages of rd.break ("" where none was named). `modules` are to be loaded beside those of the file.
+    `blacklist` and `module_options` use `_` in module names; the options are ready for finit_module(2). `arguments` and
+    `environment` are the words and name=value pairs that rootfall does not own (the kernel keeps its own from them),
+    `init_arguments` is all that follows `--`.
     """
 
     root: str | None = None
@@ -58,6 +60,7 @@ class Cmdline(NamedTuple):
     debug: bool = False
     trace: bool = False
     break_at: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     blacklist: tuple[str, ...] = ()
     module_options: tuple[tuple[str, str], ...] = ()
     arguments: tuple[str, ...] = ()
@@ -84,7 +87,8 @@ def parse(text: str) -> Cmdline:
         debug="debug" in flags,
         trace=any(p.name == "rootfall.trace" for p in ours),
         break_at=tuple(p.value or "" for p in ours if p.name == "rd.break"),
-        blacklist=_blacklist(ours),
+        modules=_modules(ours, _MORE_MODULES),
+        blacklist=_modules(ours, _BLACKLISTS),
         module_options=_module_options(ours),
         arguments=tuple(p.name for p in ours if p.value is None and "." not in p.name and _name(p) not in _OWNED),
         environment=_environment(ours),
@@ -130,7 +134,8 @@ def override(config: Config, cmdline: Cmdline) -> Config:
         module_options=(*boot.module_options, *(f"{module}.{words}" for module, words in cmdline.module_options)),
         blacklist=(*(name.replace("-", "_") for name in boot.blacklist), *cmdline.blacklist),
     )
-    return config._replace(boot=boot)
+    modules = (*cmdline.modules, *config.image.modules)
+    return config._replace(boot=boot, image=config.image._replace(modules=modules))
 
 
 def on_failure(configured: OnFailure, cmdline: Cmdline) -> OnFailure:
@@ -278,8 +283,8 @@ def _init(values: dict[str, str]) -> str | None:
     return path if path is None or path.startswith("/") else f"/{path}"
 
 
-def _blacklist(parameters: list[Parameter]) -> tuple[str, ...]:
-    lists = (p.value for p in parameters if p.name.replace("-", "_") in _BLACKLISTS and p.value)
+def _modules(parameters: list[Parameter], names: tuple[str, ...]) -> tuple[str, ...]:
+    lists = (p.value for p in parameters if p.name.replace("-", "_") in names and p.value)
     return tuple(module.replace("-", "_") for value in lists for module in _commas(value))
 
 

@@ -87,5 +87,7 @@ def readable(problems: list[Problem]) -> tuple[Problem, ...]:
 
 def _config(plain: "Any") -> Config:
     version, ((device, *root), init, failure, *modules), image = plain
-    reference = None if device is None else DeviceRef(*device)
-    return Config(version, BootConfig(Root(reference, *root), init, OnFailure(*failure), *modules), ImageConfig(*image))
+    action, after, password, place = failure
+    reference, save = (None if each is None else DeviceRef(*each) for each in (device, place))
+    boot = BootConfig(Root(reference, *root), init, OnFailure(action, after, password, save), *modules)
+    return Config(version, boot, ImageConfig(*image))

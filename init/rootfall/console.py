@@ -10,6 +10,10 @@ import os
 
 from rootfall.linux import libc
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ERROR, WARNING, INFO, DEBUG = 3, 4, 6, 7
 _RECORD = 900  # bytes; the kernel refuses a record of more than 992 (kernel/printk/printk.c, devkmsg_write)
 DRAIN_LIMIT = 10.0  # seconds; a page of text takes four at 9600 baud
@@ -104,18 +108,26 @@ def drain(limit: float) -> None:
 
     A report is longer than the buffer of a serial port, and a reset would cut it off.
     """
-    sent = _thread.allocate_lock()
-    sent.acquire()
+    within(limit, lambda: libc.tcdrain(2))  # OSError: not a terminal
 
-    def wait() -> None:
+
+def within(limit: float, work: "Callable[[], object]") -> bool:
+    """Whether this call came back, with an OSError or without, within so many seconds; if not, nobody waits for it."""
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def run() -> None:
         try:
-            libc.tcdrain(2)
+            work()
         except OSError:
-            pass  # not a terminal
-        sent.release()
+            pass
+        done.release()
 
-    _thread.start_new_thread(wait, ())
-    sent.acquire(timeout=limit)
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # the kernel gives no more threads
+        run()
+    return done.acquire(timeout=limit)
 
 
 def status_line(text: str) -> None:

@@ -109,6 +109,7 @@ def _no_driver(boot: Boot) -> "list[dict[str, Any]]":
     directory = f"{MODULES_DIRECTORY}/{os.uname().release}"
     own = boot.loader.index.patterns if boot.loader else Patterns({}, (), ())
     there = set(boot.loader.index.modules) if boot.loader else set()
+    held = boot.loader.blacklist if boot.loader else frozenset()
     hints = _hints(f"{directory}/modules.hints")
     builtin = {_name(line) for line in hardware.read(f"{directory}/modules.builtin").splitlines()}
     found = []
@@ -116,15 +117,17 @@ def _no_driver(boot: Boot) -> "list[dict[str, Any]]":
         chain = _chain(device.modalias)
         if chain:
             names = dict.fromkeys(name for each in chain for name in (*own.look_up(each), *hints.look_up(each)))
-            states = {name: _state(name, there, builtin) for name in names}
+            states = {name: _state(name, there, builtin, held) for name in names}
             found.append({"bus": device.bus, "name": device.name, "modalias": device.modalias, "modules": states})
     return found
 
 
-def _state(name: str, there: set[str], builtin: set[str]) -> str:
+def _state(name: str, there: set[str], builtin: set[str], held: frozenset[str]) -> str:
     if name in builtin:
         return "is built into the kernel"
-    return "is in the image" if name in there else "is not in the image"
+    if name not in there:
+        return "is not in the image"
+    return "is in the image, but blacklisted" if name in held else "is in the image"
 
 
 def _chain(modalias: str) -> tuple[str, ...]:
@@ -166,17 +169,22 @@ def _kernel_complaints() -> list[str]:
     return found[-8:]
 
 
+def _drivers(found: "dict[str, Any]", state: str) -> str:
+    """The first modules of this state that would drive hardware here."""
+    states = (pair for device in found["no_driver"] for pair in device["modules"].items())
+    return ", ".join(tuple(dict.fromkeys(name for name, each in states if state in each))[:6])
+
+
 def _remedy(error: BaseException, found: "dict[str, Any]") -> str:
     """One sentence: what was nearly right, else the driver that is missing, else what the error itself advises."""
     hint = error.hint if isinstance(error, RootfallError) else ""
     if found["near_misses"]:
         return str(found["near_misses"][0])
-    missing = dict.fromkeys(
-        name for device in found["no_driver"] for name, state in device["modules"].items() if "not in" in state
-    )
     searched = isinstance(error, DeviceError) and error.attempted == "find the root device"
-    if missing and not found["devices"] and searched:
-        names = ", ".join(tuple(missing)[:6])
+    no_disk = searched and not found["devices"]
+    if no_disk and (names := _drivers(found, "blacklisted")):
+        return f"{names} would drive a disk here, but is blacklisted: see boot.blacklist, or modprobe.blacklist="
+    if no_disk and (names := _drivers(found, "not in")):
         return (
             f"no driver of the image drives a disk here: add {names} to image.modules, or their group to image.drivers"
         )

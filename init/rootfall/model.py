@@ -11,8 +11,8 @@ class DeviceRef(NamedTuple):
     """A block device as a person names it; which device that is becomes known only when the step is performed.
 
     `kind` is one of UUID, LABEL, PARTUUID, PARTLABEL (libblkid's tags), PATH (a path below /dev), DEVNUM ("major:minor")
-    or AUTO (by the type of its partition). `partnroff` counts partitions from the one named, as the kernel's
-    PARTUUID=…/PARTNROFF=n does.
+    or AUTO (by the type of its partition); where a report is to be saved, also ESP. `partnroff` counts partitions from the
+    one named, as the kernel's PARTUUID=…/PARTNROFF=n does.
     """
 
     kind: str
@@ -21,7 +21,7 @@ class DeviceRef(NamedTuple):
 
     def __str__(self) -> str:
         """As it is written in the configuration and on the command line."""
-        if self.kind in ("PATH", "DEVNUM", "AUTO"):
+        if self.kind in ("PATH", "DEVNUM", "AUTO", "ESP"):
             return self.value
         offset = f"/PARTNROFF={self.partnroff}" if self.partnroff else ""
         return f"{self.kind}={self.value}{offset}"
@@ -41,12 +41,14 @@ class Root(NamedTuple):
 class OnFailure(NamedTuple):
     """What a failed boot does when its report is printed: shell | reboot | poweroff | halt, after so many seconds.
 
-    `password` is the hash (crypt(5)) of what a person must type before any shell; empty asks for none.
+    `password` is the hash (crypt(5)) of what a person must type before any shell; empty asks for none. `save` is the FAT on
+    which the report is kept, if any.
     """
 
     action: str = "shell"
     after: float = 0.0
     password: str = ""
+    save: DeviceRef | None = None
 
 
 class BootConfig(NamedTuple):

@@ -182,8 +182,9 @@ def _size(path: str) -> int:
 class Loader:
     """Loads modules in the background, each in a thread of its own as soon as the last one that it needs is in.
 
-    `failed` maps names to what the kernel said; `finished` counts the modules that are done with. A module is asked of the
-    kernel once, however often it is requested. Threads cost little here: finit_module(2) runs without the GIL.
+    `blacklist` are names that hardware alone does not load. `failed` maps names to what the kernel said; `finished` counts
+    the modules that are done with. A module is asked of the kernel once, however often it is requested. Threads cost little
+    here: finit_module(2) runs without the GIL.
     """
 
     def __init__(
@@ -198,7 +199,7 @@ class Loader:
         self.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable when a chain of `load_cheapest` ended
         self._sequential = "rootfall_sequential" in os.environ  # from the command line: for tests/bench/parallel.py
         self.failed: dict[str, str] = {}
-        self._timeline, self._options, self._blacklist = timeline, options, frozenset(blacklist)
+        self._timeline, self._options, self.blacklist = timeline, options, frozenset(blacklist)
         self._missing: dict[str, int] = {}  # how many modules each requested one still waits for
         self._waiting: dict[str, list[str]] = {}  # who waits for each unfinished one
         self._asked: set[str] = set()  # modaliases: many devices of a machine have the same
@@ -234,7 +235,7 @@ class Loader:
         if modalias not in self._asked:
             self._asked.add(modalias)
             for name in self.index.patterns.look_up(modalias):
-                if name not in self._blacklist and name not in self._missing:
+                if name not in self.blacklist and name not in self._missing:
                     self._offered[name] = self._cost(name)
 
     def load_cheapest(self) -> tuple[str, ...]:

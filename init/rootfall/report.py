@@ -22,7 +22,7 @@ _HEAD = 10
 _RULE = "-" * COLUMNS
 # How many facts of a kind the screen shows, and in how many lines each.
 _SHOWN = {"goal": (1, 2), "failed": (1, 3), "remedy": (1, 3), "line": (3, 2), "module": (3, 2), "near": (2, 2)}
-_SHOWN |= {"no driver": (3, 3), "kernel": (3, 2), "uevent": (1, 1), "seen": (5, 2)}
+_SHOWN |= {"no driver": (3, 3), "kernel": (3, 2), "uevent": (1, 2), "seen": (5, 2)}
 _PATIENCE = 2.0  # seconds for a console that takes no more: nobody may be reading it
 
 

@@ -11,6 +11,7 @@ import re
 
 import rootfall
 from rootfall import device_ref
+from rootfall.model import DeviceRef
 from rootfall.record import NamedTuple
 from rootfall.similar import near
 from rootfall.yaml_tree import NUMBER, TEXT, Node, seen
@@ -29,13 +30,14 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _HEX4 = "[0-9A-Fa-f]{4}"
 _GPT = f"[0-9A-Fa-f]{{8}}-{_HEX4}-{_HEX4}-{_HEX4}-[0-9A-Fa-f]{{12}}"
 _ISO9660 = "[0-9]{4}(-[0-9]{2}){6}"
-_DEVICE = (
+_NAMED = (
     f"(UUID=({_GPT}|{_HEX4}-{_HEX4}|[0-9A-Fa-f]{{16}}|{_ISO9660})"
     f"|PARTUUID=({_GPT}|[0-9A-Fa-f]{{8}}-[0-9A-Fa-f]{{2}})(/PARTNROFF=-?[0-9]{{1,3}})?"
     r'|(PART)?LABEL=[^"\x00-\x1f\x7f]+'
     r"|/dev/(?!(nfs|cifs|ram|root)$)(?!(.*/)?\.{1,2}(/|$))[^/\s]+(/[^/\s]+)*"
-    "|[0-9]{1,4}:[0-9]{1,7}|auto)"
+    "|[0-9]{1,4}:[0-9]{1,7})"
 )
+_DEVICE = f"({_NAMED}|auto)"
 _FSTYPE = r"[a-z0-9][a-z0-9._-]*(,[a-z0-9][a-z0-9._-]*)*"
 _OPTION = r'(?!r[ow]$)[^\s,"]+("[^"]*")?'
 _MODULE = r"[A-Za-z0-9][A-Za-z0-9_-]*"
@@ -136,6 +138,14 @@ def _device(node: Node) -> object:
         raise RemedyError(str(error)) if error.args else error from None
 
 
+def _save(node: Node) -> object:
+    if _text(node) == "esp":
+        return DeviceRef("ESP", node.text)
+    if node.text == "auto":
+        raise RemedyError("must name one device: esp is the EFI system partition")
+    return _device(node)
+
+
 def _duration(node: Node) -> float:
     if node.kind == NUMBER and not node.meaning and node.text.isdecimal() and len(node.text) <= 6:
         return float(node.text)
@@ -170,6 +180,11 @@ _SPAN_SCHEMA: list[dict[str, Any]] = [
 ]
 VERSION = Kind("1", {"const": 1}, _version)
 DEVICE = Kind(device_ref.FORMS, {"type": "string", "pattern": f"^{_DEVICE}$"}, _device)
+SAVE = Kind(
+    "esp, or a device as for boot.root.device, but not auto",
+    {"type": "string", "pattern": f"^(esp|{_NAMED})$"},
+    _save,
+)
 DURATION = Kind(_SPAN, {"anyOf": _SPAN_SCHEMA}, _duration)
 TIMEOUT = Kind(f"forever, or {_SPAN}", {"anyOf": [*_SPAN_SCHEMA, {"const": "forever"}]}, _timeout)
 LEVEL = Kind(
@@ -232,6 +247,12 @@ KEYS = (
     Key("boot.on_failure.action", _words("shell", "reboot", "poweroff", "halt"), "shell", "What to do."),
     Key("boot.on_failure.after", DURATION, "0s", "How long to show the report first."),
     Key("boot.on_failure.password", PASSWORD, "", "Whoever wants a shell must type it; three wrong ones reboot."),
+    Key(
+        "boot.on_failure.save",
+        SAVE,
+        "",
+        "Keep the report in /rootfall of the EFI system partition, or of another FAT, for the next good boot.",
+    ),
     Key("image.modules", MODULES, "[]", "Kernel modules to put in, with all they need, and to load at every boot."),
     Key("image.drivers", DRIVERS, "[]", "Groups of drivers to put in; loaded where their hardware is there."),
     Key("image.filesystems", FILESYSTEMS, "[]", "File systems to put in; loaded when the root is one."),

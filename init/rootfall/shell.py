@@ -11,7 +11,7 @@ import time
 
 from rootfall import devices, hardware, modules, mounts, password
 from rootfall.cmdline import Cmdline, init_environment
-from rootfall.console import DRAIN_LIMIT, drain, say
+from rootfall.console import DRAIN_LIMIT, drain, say, within
 from rootfall.errors import RootfallError
 from rootfall.linux import blkid, libc, signals, tty, udev
 from rootfall.plan import NEW_ROOT
@@ -31,6 +31,7 @@ _ALWAYS = "/sys/module/printk/parameters/always_kmsg_dump"
 _TRIES = "/run/rootfall/tries"
 _MOST_TRIES = 16
 _PASSWORDS = 3
+_SYNC_LIMIT = 30.0  # seconds for the disks: one that hangs must not keep the machine from its end
 _DRIVERS_LIMIT = 10.0  # seconds for the drivers of keyboards
 _SETTLED = 1.0  # seconds without news from the buses
 _HELP = """\
@@ -55,7 +56,8 @@ def end(action: str) -> None:
     """reboot(2), with what was written on the disks, and on the console, first."""
     say(f"rootfall: {action}")
     _keep_log()
-    os.sync()
+    if not within(_SYNC_LIMIT, os.sync):
+        say(f"rootfall: a disk did not take in {_SYNC_LIMIT:g} s what was written to it")
     drain(DRAIN_LIMIT)
     libc.reboot(_ENDS[action])
 
@@ -125,26 +127,31 @@ def offer(scene: Scene, leaving: str) -> bool:
 def load_drivers(boot: Boot | None) -> None:
     """Load what the image has for the hardware here, keyboards above all, until nothing new comes of it."""
     try:
-        release = f"{MODULES_DIRECTORY}/{os.uname().release}"
-        loader = boot.loader if boot and boot.loader else _loader(release)
+        own = loader(boot)
         deadline = time.monotonic() + _DRIVERS_LIMIT
-        buses = loader.index.patterns.buses
+        buses = own.index.patterns.buses if own else ()
         monitor = udev.Monitor(buses) if buses else None
-        while monitor and time.monotonic() < deadline:
+        while own and monitor and time.monotonic() < deadline:
             for modalias in hardware.modaliases(buses):
-                loader.offer(modalias)
-            if loader.load_cheapest() or loader.pending:
-                loader.wait_for(loader.pending, deadline - time.monotonic())
+                own.offer(modalias)
+            if own.load_cheapest() or own.pending:
+                own.wait_for(own.pending, deadline - time.monotonic())
             elif monitor.poll(_SETTLED) is None:
                 return
     except (OSError, ValueError):
-        pass  # no modules for this kernel
+        pass  # the bus is gone
 
 
-def _loader(directory: str) -> modules.Loader:
+def loader(boot: Boot | None) -> modules.Loader | None:
+    """The loader of the boot, or one of our own where it had no need of it; None: no modules for this kernel."""
+    if boot and boot.loader:
+        return boot.loader
     from rootfall.timeline import Timeline
 
-    return modules.Loader(directory, Timeline(), {}, ())
+    try:
+        return modules.Loader(f"{MODULES_DIRECTORY}/{os.uname().release}", Timeline(), {}, ())
+    except (OSError, ValueError):
+        return None
 
 
 def busybox() -> bool:

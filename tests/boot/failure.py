@@ -20,7 +20,7 @@ class Report:
 
 
 def report(console: str) -> Report:
-    """The last report on a console; ValueError when there is none."""
+    """The last report on a console, its cause within ten lines; ValueError when there is none."""
     _, found, after = console.rpartition(HEAD + "\n")
     if not found:
         raise ValueError(f"no report on the console, which ends: {console[-1500:]!r}")
@@ -32,4 +32,6 @@ def report(console: str) -> Report:
             facts.append((name, text))
         elif facts:
             facts[-1] = (facts[-1][0], f"{facts[-1][1]} {text}")
+    first = [HEAD, *after.splitlines()][:10]
+    assert any(line.startswith("failed") for line in first), f"the cause is not within ten lines: {first}"
     return Report(tuple(facts))

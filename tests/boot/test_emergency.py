@@ -3,13 +3,16 @@
 
 import ctypes
 import re
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rootfall_qemu.debian import DebianKernel, fetch_kernel
+from rootfall_qemu.errors import ExpectError
 from rootfall_qemu.machine import Machine
 from rootfall_qemu.vm import VM
 from tests.boot import images, roots
@@ -184,3 +187,33 @@ def test_the_configured_action_ends_the_machine_without_a_person(
     guest.console.expect(f"rootfall: {action} in 1 s\n", LIMIT)
     assert guest.wait_off(LIMIT) == "guest-shutdown"
     assert report(guest.console.log)["seen"] == ("no block device at all",)
+
+
+@pytest.mark.parametrize(
+    ("board", "keyboard"),
+    [("q35", ()), ("q35,i8042=off", ("-device", "qemu-xhci", "-device", "usb-kbd"))],
+    ids=["PS/2", "USB"],
+)
+def test_what_is_typed_at_a_keyboard_reaches_the_shell_on_the_screen(
+    board: str,
+    keyboard: tuple[str, ...],
+    vm: Start,
+    machine: Machine,
+    image: Callable[..., Path],
+    kernel: DebianKernel,
+) -> None:
+    config = images.PLAIN.replace("action: reboot", "action: shell").replace("60s", "1s")
+    append = f"console=ttyS0 console=tty0 quiet root=UUID={UUID}"
+    made = image(kernel, f"{config}  drivers: [keyboard]\n  shell: busybox\n")
+    screen = replace(machine, machine_type=board, screen=True, memory=768, extra=keyboard)
+    guest = vm(replace(screen, initrd=made, append=append))
+    guest.console.expect("rootfall: THIS BOOT FAILED", LIMIT)  # the serial line has the report, the screen the shell
+    # What is typed before the driver is in, or before the shell reads, is lost: a person would type it again, too.
+    deadline = time.monotonic() + LIMIT
+    while "reboot: Restarting system" not in guest.console.log:
+        assert time.monotonic() < deadline, "no key has reached the shell"
+        for key in (*"reboot", "ret"):
+            guest.qmp.execute("send-key", {"keys": [{"type": "qcode", "data": key}]})
+        with suppress(ExpectError):
+            guest.console.expect("reboot: Restarting system", 5)
+    assert guest.wait_off(LIMIT) == "guest-reset"

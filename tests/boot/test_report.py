@@ -124,3 +124,30 @@ def test_the_report_is_in_pstore_at_the_next_boot(
         "mount -t pstore pstore /sys/fs/pstore; cat /sys/fs/pstore/dmesg-* | grep -A1 'report: failed'\n"
     )
     guest.console.expect("report: failed    cannot find the root device LABEL=lost in ", LIMIT)
+
+
+def test_the_report_is_in_memory_that_survives_a_reset_and_the_next_boot_is_good(
+    vm: Callable[[Machine], VM], image: Callable[..., Path], kernel: DebianKernel, witness_root: Path
+) -> None:
+    config = images.PLAIN.replace("[virtio_pci", "[ramoops, virtio_pci").replace(
+        "  on_failure:", "  module_options: [ramoops.max_reason=4]\n  on_failure:"
+    )
+    # A megabyte in the middle, where neither the kernel nor the image is put; one command line for both boots.
+    memory = "memmap=1M$256M ramoops.mem_address=0x10000000 ramoops.mem_size=0x100000 ramoops.record_size=0x20000"
+    append = f"console=ttyS0 quiet root=UUID={UUID} rootwait=5 rd.break {memory}"
+    made = image(kernel, f"{config}  shell: busybox\n")
+    guest = vm(Machine(kernel.image, made, append, hot_plug_slots=1))
+    guest.qmp.execute("set-action", {"reboot": "reset"})
+    guest.console.expect("rootfall: THIS BOOT FAILED", LIMIT)
+    guest.qmp.wait_event("RESET", LIMIT)
+    guest.hot_plug(snapshots(witness_root)[0])
+    guest.console.expect("rootfall: stopped before switch", LIMIT)
+    guest.console.expect("rootfall# ", LIMIT)
+    guest.console.send(
+        "mount -t pstore pstore /sys/fs/pstore; cat /sys/fs/pstore/dmesg-ramoops-* | grep -A2 'report: f'\n"
+    )
+    guest.console.expect("report: failed    cannot find the root device", LIMIT)
+    guest.console.expect(f"UUID={UUID} in ", LIMIT)
+    guest.console.expect("rootfall# ", LIMIT)
+    guest.console.send("exit\n")
+    guest.console.expect("REAL-ROOT init pid=1", LIMIT)

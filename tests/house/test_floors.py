@@ -14,7 +14,7 @@ from tests.house.imports import ROOTS, imports, sources
 FLOORS = (
     "__main__",
     "main",
-    "plan steps emergency findings report shell stops prove switch_root_command container.command container.launch "
+    "plan steps emergency findings report save shell stops prove switch_root_command container.command container.launch "
     "container.pivot_command container.run_command container.boot_command",
     "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
     "container.cgroups container.cgroup_events container.cgroup_files container.cgroup_keeper container.cgroup_v1 "

@@ -27,6 +27,7 @@ import yaml
 
 import rootfall
 from rootfall.linux import libc
+from rootfall_qemu.console import Console
 from tests.kernel import namespace
 
 PYTHON = os.path.realpath(sys.executable)
@@ -74,30 +75,32 @@ class Host:
         self.name, self.uid = name, uid
         self.started = 0
 
-    def start(self, *words: str) -> "subprocess.Popen[bytes]":
-        """`rootfall container run WORDS`, as the host's user."""
+    def start(self, *words: str, command: str = "run", streams: int | None = None) -> "subprocess.Popen[bytes]":
+        """`rootfall container COMMAND WORDS`, as the host's user; with `streams`, a descriptor, as what it reads and writes."""
         self.started += 1
-        command = [PYTHON, "-ISc", START, "run", "--name", f"{self.name}-{self.started}", *words]
+        line = [PYTHON, "-ISc", START, command, "--name", f"{self.name}-{self.started}", *words]
         them = {} if self.uid == os.geteuid() else {"user": self.uid, "group": self.uid, "extra_groups": []}
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, **pipes, **them, env={"PATH": "/usr/bin:/bin"}, cwd="/")  # type: ignore[call-overload, no-any-return]
+        names = ("stdin", "stdout", "stderr")
+        pipes = dict(zip(names, (subprocess.DEVNULL, subprocess.PIPE, subprocess.PIPE), strict=True))
+        if streams is not None:
+            pipes = dict.fromkeys(names, streams)
+        return subprocess.Popen(line, **pipes, **them, env={"PATH": "/usr/bin:/bin"}, cwd="/")  # type: ignore[call-overload, no-any-return]
 
-    def run(self, *words: str) -> tuple[int, bytes, bytes]:
+    def run(self, *words: str, command: str = "run") -> tuple[int, bytes, bytes]:
         """The exit status of such a command and what it said, once nothing is left of it."""
-        return self.end(self.start(*words))
+        return self.end(self.start(*words, command=command))
 
     def end(self, launcher: "subprocess.Popen[bytes]") -> tuple[int, bytes, bytes]:
         """Wait for a launcher and for all that it leaves behind; its exit status, and what was said."""
-        assert launcher.stdout is not None
-        assert launcher.stderr is not None
         signal.signal(signal.SIGALRM, self._late)
         signal.alarm(DEADLINE)
-        out, error = launcher.stdout.read(), launcher.stderr.read()
+        out, error = (each.read() if each else b"" for each in (launcher.stdout, launcher.stderr))
         launcher.wait()
         reap()
         signal.alarm(0)
-        launcher.stdout.close()
-        launcher.stderr.close()
+        for each in (launcher.stdout, launcher.stderr):
+            if each:
+                each.close()
         return launcher.returncode, out, error
 
     def _late(self, *_: object) -> None:
@@ -172,7 +175,9 @@ def wait_for_end(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
 
 
 def prepare(directory: Path, uid: int) -> None:
-    """The files of a host, below `directory`: our program, a root with busybox, a place for /tmp and /run."""
+    """The files of a host, below `directory`: our program, a root with busybox, a place for /tmp and /run. Once only."""
+    if (directory / "run").exists():
+        return
     for package in (rootfall, yaml):
         ours = Path(str(package.__file__)).parent
         ignored = shutil.ignore_patterns("__pycache__", "*.so")
@@ -188,7 +193,7 @@ def prepare(directory: Path, uid: int) -> None:
     (directory / "tmp/data").mkdir()
     (directory / "tmp/data/file").write_text("the host's\n")
     (directory / "run").mkdir()
-    for path in (directory / "tmp", *(directory / "tmp").rglob("*")):
+    for path in (directory / "tmp", *(directory / "tmp").rglob("*")) if uid else ():
         os.chown(path, uid, uid, follow_symlinks=False)
 
 
@@ -249,6 +254,50 @@ def served(directory: Path, uid: int, allow: Callable[[Look], Look]) -> Iterator
         answers.close()
         here.close()
         os.waitpid(process, 0)
+
+
+class Booted:
+    """A root that boots as a container of a host of its own: its console, and how it ends."""
+
+    def __init__(self, directory: Path, uid: int, words: tuple[str, ...]) -> None:
+        """Start it; `words` follow `rootfall container boot`."""
+        here, there = socket.socketpair()
+        self._control, inside = socket.socketpair()
+        self._process = namespace.fork(lambda: run(directory, uid, lambda host: _boot(host, words, there, inside)))
+        there.close()
+        inside.close()
+        self.console = Console(here)
+
+    def signal(self, number: int) -> None:
+        """Send the launcher a signal."""
+        self._control.sendall(bytes([number]))
+
+    def end(self) -> Answer:
+        """Wait for the end; the exit status, what was said, what was changed on the host."""
+        self.console.wait_end(DEADLINE, "the end of the container")
+        self._control.settimeout(DEADLINE)
+        answer = Answer(*json.loads(self._control.makefile().readline()))
+        return answer._replace(error=self.console.log)
+
+    def close(self) -> None:
+        """Leave nothing behind, however the test went."""
+        self._control.close()
+        os.waitpid(self._process, 0)
+        self.console.close()
+
+
+def _boot(host: Host, words: tuple[str, ...], streams: socket.socket, control: socket.socket) -> None:
+    before = host.look()
+    launcher = host.start(*words, command="boot", streams=streams.fileno())
+    streams.close()
+    ended = os.pidfd_open(launcher.pid)
+    while ended not in (ready := select.select([ended, control.fileno()], [], [])[0]):
+        number = control.recv(1) if ready else b""
+        launcher.send_signal(number[0] if number else signal.SIGKILL)  # the test is over: it need not be gentle
+        if not number:
+            break
+    status, _, _ = host.end(launcher)
+    control.sendall(json.dumps(Answer(status, "", before.difference(host.look()))).encode() + b"\n")
 
 
 def users() -> list[int]:

@@ -327,6 +327,19 @@ def test_nothing_is_left_when_the_command_ends(root: Path, uid: int) -> None:
     assert shell(root, "setsid sleep 1000 & sleep 1000 & exit 5", uid)[0] == 5  # their output would not have ended
 
 
+def test_nothing_is_left_in_the_hosts_pid_namespace_either(root: Path) -> None:
+    script = "echo ready; setsid sh -c 'sleep 1000 & sleep 1000' & sleep 1000 & test $1 || wait; exit 5"
+    made = contained.container(root, "sh", "-c", script, "sh", "end")
+    made = made._replace(namespaces=tuple(each for each in made.namespaces if each != "pid"))
+    assert contained.run(made) == (5, "ready\n")
+    for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 128 + signal.SIGTERM)):
+        process = contained.start(made._replace(process=made.process._replace(args=made.process.args[:3])))
+        started(process)
+        process.send_signal(number)
+        process.communicate(timeout=contained.LIMIT)  # it ends when the last of them has closed it
+        assert process.returncode == code
+
+
 def started(process: "subprocess.Popen[str]", word: str = "ready") -> None:
     """Wait until the command says so."""
     assert process.stdout is not None

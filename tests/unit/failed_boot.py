@@ -25,6 +25,7 @@ class Loader:
         from rootfall.modules import parse_index
 
         self.failed = failed
+        self.blacklist: frozenset[str] = frozenset()
         self.index = parse_index("kernel/a/ext4.ko:\n")
 
 

@@ -57,6 +57,7 @@ def test_each_parameter_that_rootfall_owns_is_read() -> None:
     read = cmdline.parse(
         "root=UUID=x rootfstype=ext4,xfs rootflags=noatime,commit=5 rw rootwait=9 rootdelay=0x10 init=/bin/sh quiet "
         "debug panic=-1 rd.break=mount rd.break rootfall.trace modprobe.blacklist=a-b,c rd.driver.blacklist=d "
+        "rd.driver.pre=e-f,g rd.driver.post=h "
         'virtio-net.napi_tx=1 virtio_net.x="p q" usbcore.nousb BOOT_IMAGE=/vmlinuz single -- 3'
     )
     assert read == Cmdline(
@@ -72,6 +73,7 @@ def test_each_parameter_that_rootfall_owns_is_read() -> None:
         debug=True,
         trace=True,
         break_at=("mount", ""),
+        modules=("e_f", "g", "h"),
         blacklist=("a_b", "c", "d"),
         module_options=(("virtio_net", 'napi_tx=1 x="p q"'), ("usbcore", "nousb")),
         arguments=("single",),

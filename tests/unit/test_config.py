@@ -53,6 +53,33 @@ def test_a_whole_file_becomes_the_records_it_says() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [("esp", DeviceRef("ESP", "esp")), (f"PARTUUID={UUID}", DeviceRef("PARTUUID", UUID))],
+)
+def test_the_place_for_a_report_is_the_system_partition_or_any_device(written: str, place: DeviceRef) -> None:
+    text = f"version: 1\nboot: {{on_failure: {{save: {written}}}}}"
+    jsonschema.validate(yaml.safe_load(text), schema.json_schema())
+    read = config.parse(text.encode(), "f")
+    assert read.boot.on_failure == OnFailure(save=place)
+    assert config.read_ready(config.ready(text.encode(), read), text.encode()) == read
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("auto", "esp is the EFI system partition"),
+        ("yes", "not yes, which YAML reads as true"),
+        ("/boot/efi", "does not name"),
+    ],
+)
+def test_a_place_for_a_report_that_is_none_says_what_is_wrong(written: str, said: str) -> None:
+    text = f"version: 1\nboot: {{on_failure: {{save: {written}}}}}"
+    assert said in only_problem(text).message
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(text), schema.json_schema())
+
+
 def test_the_version_alone_is_a_whole_file() -> None:
     assert config.parse(b"version: 1", "f") == DEFAULTS
 

@@ -72,7 +72,10 @@ def test_limits_are_named_as_the_kernels_files() -> None:
         "make the cgroup b in /a with memory.max=1048576, memory.swap.max=0, pids.max=5, cpu.max=50000 100000, cpu.weight=9, "
         "cpuset.cpus=0, cpuset.mems=0, io.max=8:0 wbps=1"
     )
-    assert str(made("--cgroup-parent", "/a", "--name", "b", "/r", "sh").outside[0]) == "make the cgroup b in /a"
+    assert (
+        str(made("--cgroup-parent", "/a", "--name", "b", "/r", "sh").outside[0])
+        == "make the cgroup b in /a with no limits"
+    )
 
 
 def test_the_command_line_prints_the_plan_and_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from rootfall import cmdline, devices, emergency, findings, main, mounts, password, plan, report, shell, steps, stops
+from rootfall import (
+    cmdline,
+    devices,
+    emergency,
+    findings,
+    main,
+    mounts,
+    password,
+    plan,
+    report,
+    save,
+    shell,
+    steps,
+    stops,
+)
 from rootfall.devices import BlockDevice
 from rootfall.errors import MountError
 from rootfall.linux import libc, udev
-from rootfall.model import OnFailure
-from tests.unit.failed_boot import boot, stage
+from rootfall.model import DeviceRef, OnFailure
+from tests.unit.failed_boot import Silent, boot, stage
 
 
 class Executed(BaseException):
@@ -101,6 +115,39 @@ def test_a_report_that_cannot_be_made_does_not_stop_the_action(
     the_stage.on_failure = OnFailure("halt")
     emergency.give_up(ZeroDivisionError(), boot(), the_stage, main.hand_over)
     assert "and cannot be reported: MemoryError('no more')" in machine
+    assert machine[-1] == 0xCDEF0123
+
+
+@pytest.mark.parametrize(("spans", "times"), [(1, 1), (200, 2)])
+def test_of_a_long_report_the_screen_ends_the_log_for_pstore_keeps_the_end(
+    machine: list[object], spans: int, times: int
+) -> None:
+    this, the_stage = boot(), stage()
+    the_stage.on_failure = OnFailure("halt")
+    for number in range(spans):
+        this.timeline.add(f"module {number}", 0, "loaded")
+    emergency.give_up(OSError(5, "x"), this, the_stage, main.hand_over)
+    assert isinstance(this.log, Silent)
+    assert this.log.lines.count("report: failed    [Errno 5] x") == times
+    assert sum(map(len, this.log.lines[-24:])) < 24 * 100
+
+
+def test_where_it_is_to_be_saved_a_line_says_how_that_went_on_the_screen_and_in_the_file(
+    machine: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[object] = []
+
+    def saved(place: object, files: dict[str, str], _boot: object) -> tuple[str, str]:
+        asked.extend((place, *files))
+        return "not saved", "on /dev/a: No space left on device"
+
+    monkeypatch.setattr(save, "save", saved)
+    the_stage = stage()
+    the_stage.on_failure = OnFailure("halt", save=DeviceRef("ESP", "esp"))
+    emergency.give_up(OSError(5, "x"), boot(), the_stage, main.hand_over)
+    assert asked == [DeviceRef("ESP", "esp"), "txt", "json"]
+    assert "not saved on /dev/a: No space left on device" in machine
+    assert (tmp_path / "report.txt").read_text().endswith("not saved on /dev/a: No space left on device\n")
     assert machine[-1] == 0xCDEF0123
 
 

@@ -14,6 +14,10 @@ from rootfall.container.model import CAPABILITIES, Stop
 from rootfall.errors import ContainerError
 from rootfall.linux import capabilities
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rootfall.container.options import Asked
+
 USAGE = """\
 usage: rootfall container boot [OPTIONS] ROOT [--] [ARGUMENT FOR THE INIT…]
 
@@ -29,10 +33,8 @@ All options of `rootfall container run` can be used, too: --volatile throws away
 written to the root. The exit status is 0 after a power-off, 133 after a reboot, which is
 the end as well, 125 where it was not started.
 """
-REBOOT = 133
 _OWN = ("--console", "--stop-signal", "--stop-timeout")
-# How PID 1 of a PID namespace ends by reboot(2): SIGHUP for a restart, SIGINT for the rest.
-_RESTARTED, _WENT_OFF = 128 + 1, 128 + 2
+_LAST_SIGNAL = 64
 _PATIENCE = 90  # seconds, which is systemd's own for a service
 
 
@@ -48,30 +50,37 @@ def boot(argv: list[str]) -> int:
     init = booting.Init(line.root)
     root = os.geteuid() == 0
     if init.name == "systemd" and not root:
-        raise ContainerError(
-            "boot", line.root, seen="systemd, which needs a cgroup of its own", hint="run it as root (sudo)"
-        )
-    asked = defaults_of_boot() | line.asked
+        hint = "run it as root (sudo)"
+        raise ContainerError("boot", line.root, seen="systemd, which needs a cgroup of its own", hint=hint)
+    asked = usual(line.asked, root)
     container = run_command.made(line._replace(asked=asked, command=(init.path, *line.command)))
     stop = Stop(
-        number(own.get("--stop-signal", [str(init.stop_signal())])[-1], 1, 64),
-        number(own.get("--stop-timeout", [str(_PATIENCE)])[-1], 1, 86400),
+        whole(own, "--stop-signal", init.stop_signal(), _LAST_SIGNAL), whole(own, "--stop-timeout", _PATIENCE, 86400)
     )
     container = booting.prepare(container, init, stop, tuple(own.get("--console", ())), root)
-    status = run_command.start(container, only_plan=bool(line.asked.get("plan")))
-    return {_WENT_OFF: 0, _RESTARTED: REBOOT}.get(status, status)
+    return run_command.start(container, only_plan=bool(asked.get("plan")))
 
 
-def defaults_of_boot() -> dict[str, object]:
-    """What is asked for unless it is said otherwise."""
+def usual(asked: "Asked", root: bool) -> "Asked":
+    """What is asked for, by somebody who wants an init: what `run` would not do by default comes first."""
+    mine = not root or bool(asked.get("namespaces.user") or asked.get("uid_mappings"))
     permitted = capabilities.get()[1]
-    held = tuple(each for each in booting.CAPABILITIES if permitted >> CAPABILITIES.index(each) & 1)
-    return {
-        "process.as_pid1": True,
-        "process.terminal": True,
-        "process.no_new_privileges": False,
-        "process.capabilities": held,
-    }
+    # In a user namespace of one's own one has them all; else nobody can give what he has not.
+    held = [each for each in booting.CAPABILITIES if mine or permitted >> CAPABILITIES.index(each) & 1]
+    found: Asked = {"process.as_pid1": True, "process.terminal": True, "process.no_new_privileges": False}
+    added = asked.get("process.capabilities", ())
+    assert isinstance(added, tuple)
+    return found | asked | {"process.capabilities": (*held, *added)}
+
+
+def whole(own: dict[str, list[str]], name: str, default: int, most: int) -> int:
+    """The number that an option of ours has. Raises ContainerError."""
+    if name not in own:
+        return default
+    try:
+        return number(own[name][-1], 1, most)
+    except ValueError:
+        raise ContainerError("use", f"{name}={own[name][-1]}", hint=f"allowed: 1 to {most}") from None
 
 
 def split(words: list[str]) -> tuple[dict[str, list[str]], list[str]]:

@@ -57,6 +57,7 @@ def run(container: Container) -> int:
             status = wait.until_ended(first, held)
             raise explained(fault, container, group.explain(status) if group is not None else status)
         status = wait.until_ended(first, held) if line is None else relay(first, line, held)
+        status = first.shutdown.verdict(status) if first.shutdown is not None else status
         return group.explain(status) if group is not None else status
     finally:
         if group is not None:
@@ -67,7 +68,7 @@ def shutdown_of(first: wait.First, stop: Stop) -> "Shutdown":
     """What becomes of signals to the launcher of an init."""
     from rootfall.container import shutdown
 
-    return shutdown.Shutdown(first, stop)
+    return shutdown.Shutdown(first.pid, first.pidfd, stop)
 
 
 def open_line(container: Container) -> "Line | None":
@@ -116,6 +117,8 @@ def first_process(
             os._exit(FAILED)
         namespaces.tie_to_launcher(go)
         ties = process.Ties(go, say, program.ourselves(), bpf=bpf)
+        if "pid" not in container.namespaces and not container.process.as_pid1:
+            ties = ties._replace(children=namespaces.stand_in_for_pid_1(go))
         namespaces.settle(container)
         tty = give_terminal(container, line)
         set_up(what)

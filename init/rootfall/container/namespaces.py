@@ -46,18 +46,29 @@ def clone(flags: int, cgroup: int) -> First:
     return First(*namespaces.clone3(flags))
 
 
-def tie_to_launcher(go: int) -> None:
+def tie_to_launcher(go: int, number: int = signals.SIGKILL) -> None:
     """PR_SET_PDEATHSIG: when the launcher goes, PID 1 goes, and everything in its namespace with it.
 
     A launcher that went before would not be noticed, but for its end of the pipe `go`. Changes of ids undo this (prctl(2)).
     """
     import select
 
-    namespaces.prctl(namespaces.PR_SET_PDEATHSIG, signals.SIGKILL)
+    namespaces.prctl(namespaces.PR_SET_PDEATHSIG, number)
     poll = select.poll()
     poll.register(go, 0)
     if poll.poll(0):  # POLLHUP, which is always looked for
         os._exit(128 + signals.SIGKILL)
+
+
+def stand_in_for_pid_1(go: int) -> int:
+    """In the host's PID namespace: become the parent of all orphans below; returns a descriptor to read who they are.
+
+    A signal tells when the launcher is gone, for here nobody else would end what is left.
+    """
+    signals.block((signals.LAUNCHER_GONE,))
+    tie_to_launcher(go, signals.LAUNCHER_GONE)
+    namespaces.prctl(namespaces.PR_SET_CHILD_SUBREAPER, 1)
+    return os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def settle(container: Container) -> None:
@@ -68,8 +79,6 @@ def settle(container: Container) -> None:
     """
     os.setsid()
     namespaces.set_title(f"rootfall {container.id}")
-    if "pid" not in container.namespaces:
-        namespaces.prctl(namespaces.PR_SET_CHILD_SUBREAPER, 1)
     try:
         if "time" in container.namespaces:
             enter_time(container.time_offsets)

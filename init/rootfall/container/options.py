@@ -22,7 +22,7 @@ _ELSEWHERE = {
     "-it": "write -t; standard input is always passed on",
     "--privileged": "say what it needs: --cap-add ALL --seccomp unconfined --unmask ALL",
     "--die-with-parent": "a container never outlives its launcher: leave it out",
-    "--new-session": "use --tty; without it, the default seccomp profile refuses TIOCSTI",
+    "--new-session": "the command always leads a session of its own: leave it out",
     "--chdir": "write --cwd",
     "--unshare-all": "all namespaces but user and time are made by default",
     "--mount": "write --bind or --tmpfs",

@@ -30,8 +30,8 @@ class MakeCgroup(NamedTuple):
             "io.max": "; ".join(r.io_max) or None,
         }
         where = f" in {r.parent}" if r.parent else ""
-        said = ", ".join(f"{name}={value}" for name, value in limits.items() if value is not None)
-        return f"make the cgroup {self.id}{where}{f' with {said}' if said else ''}"
+        said = ", ".join(f"{name}={value}" for name, value in limits.items() if value is not None) or "no limits"
+        return f"make the cgroup {self.id}{where} with {said}"
 
 
 class Clone(NamedTuple):

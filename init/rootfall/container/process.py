@@ -22,8 +22,9 @@ _EBADF = 9
 
 
 class Ties(NamedTuple):
-    """What joins the first process to the host: the launcher's two pipes, its own executable, the tty or -1,
-    and the seccomp program for the command.
+    """What the first process has of the host: the launcher's two pipes, its own executable, a tty, a seccomp program.
+
+    `children` is what `reaper.reap` wants, or -1.
     """
 
     go: int
@@ -31,6 +32,7 @@ class Ties(NamedTuple):
     own: os.stat_result
     tty: int = -1
     bpf: bytes | None = None
+    children: int = -1
 
 
 def complete_descriptors(preserve: int) -> None:
@@ -74,15 +76,17 @@ def hand_over(process: Process, ties: Ties) -> int:
         except BaseException as error:
             failure.tell(ties.say, error)
             os._exit(getattr(error, "status", ContainerError.status))
-    calls.close_range(0)  # who reads from the command sees its end, not ours
+    # Who reads from the command is to see its end, not ours.
+    calls.close_range(0, ties.children - 1 if ties.children >= 0 else calls.LAST)
+    calls.close_range(ties.children + 1)
     privileges.give_up_all_but_kill()
-    return reaper.reap(command)
+    return reaper.reap(command, ties.children)
 
 
 def execute(process: Process, ties: Ties) -> "NoReturn":
     """Give up privileges and execute the command. Raises ContainerError with status 126 or 127 where it cannot be executed."""
     if ties.tty >= 0:
-        take_terminal(ties.tty)
+        take_terminal(ties.tty, control=not process.consoles)  # an init leaves that to its gettys
     early, late = (None, ties.bpf) if process.no_new_privileges else (ties.bpf, None)
     privileges.give_up(process, early)
     if process.as_pid1:
@@ -95,11 +99,12 @@ def execute(process: Process, ties: Ties) -> "NoReturn":
     program.execute(process.args, dict(each.split("=", 1) for each in process.env), ties.own, late)
 
 
-def take_terminal(tty: int) -> None:
-    """The tty as controlling terminal and as descriptors 0 to 2 (login_tty(3))."""
+def take_terminal(tty: int, *, control: bool) -> None:
+    """The tty as descriptors 0 to 2 and, to `control`, as controlling terminal (login_tty(3))."""
     from rootfall.linux import tty as terminals
 
-    terminals.control(tty)
+    if control:
+        terminals.control(tty)
     for fd in range(3):
         os.dup2(tty, fd)
 

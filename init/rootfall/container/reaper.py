@@ -13,19 +13,40 @@ from rootfall.linux import signals
 _TO_GROUP = {signals.SIGINT, signals.SIGQUIT, signals.SIGWINCH, signals.SIGCONT, signals.SIGTSTP}
 
 
-def reap(command: int) -> int:
-    """Wait for `command`, a child that leads a session of its own; returns its exit status, as a shell has it."""
-    waited = {signals.SIGCHLD, *signals.FORWARDED}
-    while True:
+def reap(command: int, children: int = -1) -> int:
+    """Wait for `command`, a child that leads a session of its own; returns its exit status, as a shell has it.
+
+    `children` is open on /proc/self/task/TID/children where there is no PID namespace that would end with us.
+    """
+    waited = {signals.SIGCHLD, signals.LAUNCHER_GONE, *signals.FORWARDED}
+    status = None
+    while status is None:
         number = signals.wait(waited)
-        if number != signals.SIGCHLD:
+        if number == signals.SIGCHLD:
+            status = reaped(command)
+        elif number == signals.LAUNCHER_GONE:
+            status = 128 + signals.SIGKILL
+        else:
             pass_on(command, number)
-            continue
+    if children >= 0:
+        kill_all(children)
+    return status
+
+
+def reaped(command: int) -> int | None:
+    """Reap all that has ended; the command's exit status, if it has."""
+    ended, status = os.waitpid(-1, os.WNOHANG)
+    while ended and ended != command:
         ended, status = os.waitpid(-1, os.WNOHANG)
-        while ended:
-            if ended == command:
-                return signals.exit_status(status)
-            ended, status = os.waitpid(-1, os.WNOHANG)
+    return signals.exit_status(status) if ended else None
+
+
+def kill_all(children: int) -> None:
+    """Kill our children, and theirs, who become ours (PR_SET_CHILD_SUBREAPER), until there is none."""
+    while pids := os.pread(children, 65536, 0).split():
+        for pid in pids:
+            os.kill(int(pid), signals.SIGKILL)
+        os.waitpid(-1, 0)
 
 
 def pass_on(command: int, number: int) -> None:

@@ -11,11 +11,9 @@ import time
 from rootfall.container.model import Stop
 from rootfall.linux import signals
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from rootfall.container.wait import First
-
 _END = (signals.SIGHUP, signals.SIGINT, signals.SIGQUIT, signals.SIGTERM)
+REBOOT = 133  # systemd-nspawn's
+_RESTARTED, _WENT_OFF = 128 + signals.SIGHUP, 128 + signals.SIGINT
 _ESCAPE = 0x1D  # Ctrl-]
 _TIMES, _WITHIN = 3, 1.0
 
@@ -23,9 +21,9 @@ _TIMES, _WITHIN = 3, 1.0
 class Shutdown:
     """What the launcher of an init does about signals and keys; SIGALRM must be held with the others."""
 
-    def __init__(self, first: "First", stop: Stop) -> None:
-        """Nothing is asked for yet."""
-        self._first, self._stop = first, stop
+    def __init__(self, pid: int, pidfd: int, stop: Stop) -> None:
+        """Nothing is asked for yet of the init, by its pid and a pidfd or -1."""
+        self._pid, self._pidfd, self._stop = pid, pidfd, stop
         self._asked = False
         self._escapes: list[float] = []
 
@@ -54,9 +52,15 @@ class Shutdown:
             self._kill("asked twice")
             return
         self._asked = True
-        signals.send(self._first.pid, self._first.pidfd, self._stop.signal)
+        signals.send(self._pid, self._pidfd, self._stop.signal)
         signals.alarm(self._stop.seconds)
+
+    def verdict(self, status: int) -> int:
+        """The exit status for one of PID 1: how it ended by reboot(2) is told apart by a signal (pid_namespaces(7))."""
+        if status == _RESTARTED and not self._asked:
+            return REBOOT
+        return 0 if status in (_RESTARTED, _WENT_OFF) else status
 
     def _kill(self, why: str) -> None:
         print(f"\r\nrootfall: the container is killed: {why}\r", file=sys.stderr)
-        signals.send(self._first.pid, self._first.pidfd, signals.SIGKILL)
+        signals.send(self._pid, self._pidfd, signals.SIGKILL)

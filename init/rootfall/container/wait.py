@@ -82,15 +82,13 @@ def until_ended(first: First, held: int) -> int:
 
 
 def pass_on(first: First, number: int) -> None:
-    """What the launcher does about a signal: to an init it means what it means to an init."""
+    """What the launcher does about a signal: the first process gets it, or is told what it means to an init."""
     if number == signals.SIGTSTP:
         stop_together(first)
-    elif number == signals.SIGCHLD:
-        return
-    elif first.shutdown is None:
-        signals.send(first.pid, first.pidfd, number)
-    else:
+    elif first.shutdown is not None and number != signals.SIGCHLD:
         first.shutdown.signalled(number)
+    elif number != signals.SIGCHLD:
+        signals.send(first.pid, first.pidfd, number)
 
 
 def ended(first: First) -> int | None:

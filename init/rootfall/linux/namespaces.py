@@ -26,7 +26,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NAME = 1, 4, 8, 15
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 
 _SYS_PIDFD_OPEN, _SYS_CLONE3, _SYS_CLOSE_RANGE = 434, 435, 436
-_MOST = 0xFFFF_FFFF
+LAST = 0xFFFF_FFFF
 _SIGCHLD = 17  # not on alpha, mips, parisc and sparc
 
 # The numbers of clone(2) and keyctl(2), by the beginning of uname's machine; newer ones share the generic table.
@@ -144,7 +144,7 @@ def bring_up(interface: str) -> None:
         os.close(fd)
 
 
-def close_range(first: int, last: int = _MOST) -> None:
+def close_range(first: int, last: int = LAST) -> None:
     """close_range(2): close all descriptors from `first` to `last`; before Linux 5.9, one by one."""
     if first > last:
         return

@@ -18,6 +18,7 @@ SIGUSR1, SIGUSR2, SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGWINCH = (
         c_signal.SIGWINCH,
     )
 )  # fmt: skip
+LAUNCHER_GONE = 34  # SIGRTMIN, which nobody means for us
 # What a launcher passes on to who runs in its stead.
 FORWARDED = (SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP)
 
