@@ -81,7 +81,7 @@ bench-disks: venv $(VENV)/.test-packages ## What 1, 16 and 64 disks cost a boot
 bench-parallel: venv $(VENV)/.test-packages ## Modules loaded in parallel against one after another, on two processors
 	@$(BIN)/python -m tests.bench.parallel
 
-matrix: venv $(VENV)/.test-packages ## Boot from each kind of disk with each kernel; print the table
+matrix: venv $(VENV)/.test-packages ## Boot from each kind of disk with each kernel, without and with udevd; print the tables
 	@$(BIN)/python -m tests.boot.matrix
 
 .PHONY: lint

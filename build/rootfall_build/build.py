@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The whole build, from a configuration to an image file, readable from top to bottom.
 
-    configuration -> frozen runtime -> libraries -> kernel modules -> nodes, links -> archive -> compress -> file
+    configuration -> frozen runtime -> libraries -> hooks -> kernel modules -> nodes, links -> archive -> compress -> file
 
 The same input gives the same bytes, wherever and by whomever it is built: entries are sorted, owners are 0:0, the
 time is SOURCE_DATE_EPOCH or 0. The first thing written outside the cache is the finished image.
@@ -9,7 +9,7 @@ time is SOURCE_DATE_EPOCH or 0. The first thing written outside the cache is the
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,11 +18,12 @@ from rootfall import __version__
 from rootfall import config as configuration
 from rootfall.errors import BuildError
 from rootfall.model import Config
-from rootfall_build import compress, cpio, output, rescue, summary
+from rootfall_build import compress, cpio, hooks, output, rescue, summary
 from rootfall_build.drivers import wishes
 from rootfall_build.elf import is_elf
 from rootfall_build.image import Directory, Entry, File, Image, Node, Symlink
 from rootfall_build.kernel_modules import add_modules
+from rootfall_build.kmod_index import add_kmod_index
 from rootfall_build.libraries import closure
 from rootfall_build.module_index import find_tree
 from rootfall_build.progress import Progress
@@ -60,7 +61,11 @@ class Runtime(Protocol):
         """Of all that it was made from."""
 
 
-Freeze = Callable[[Path, Callable[[str], None]], Runtime]
+class Freeze(Protocol):
+    """Makes a frozen PID 1."""
+
+    def __call__(self, cache: Path, progress: Callable[[str], None], hooks: Sequence[Path] = (), /) -> Runtime:
+        """With the hooks in these files, kept in `cache`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +85,34 @@ def build(request: Request, freeze: Freeze, cache: Path, progress: Progress) -> 
     output.check(request.output)
     find_tree(request.modules, request.kernel)
     progress.step("Reading the configuration")
-    text, config = configuration.load(str(request.config))
+    available = hooks.Available(request.config.parent)
+    text, config = configuration.load(str(request.config), available)
     method, level = compress.method(*(request.compress or (config.image.compress, config.image.level)))
     mtime = source_date_epoch()
 
     progress.step("Freezing PID 1")
-    runtime = freeze(cache, progress.note)
+    runtime = freeze(cache, progress.note, available.files(config))
     image = Image()
     add_runtime(image, runtime.directory)
 
     progress.step("Looking for shared libraries")
     add_libraries(image, runtime.directory, request.sysroot)
 
+    wants = hooks.Wants()
+    if config.boot.hooks:
+        progress.step("Installing the hooks")
+        wants = hooks.install(image, config, available, request.sysroot, progress.note)
+
     progress.step("Choosing kernel modules")
     needed, helpful = rescue.modules_to_save(config.boot.on_failure.save)
-    names = (*config.image.modules, *(f"fs-{each}" for each in config.image.filesystems), *needed)
+    filesystems = (f"fs-{each}" for each in config.image.filesystems)
+    names = (*config.image.modules, *filesystems, *needed, *wants.modules)
     chosen = wishes(config.image.drivers) | helpful
     selection = add_modules(image, request.modules, request.kernel, names, cache, chosen)
     for name in selection.builtin:
         progress.note(f"{name} is built into kernel {request.kernel}")
+    if wants.index:
+        add_kmod_index(image, request.kernel)
 
     rescue.add_shell(image, config.image.shell, request.sysroot)
     rescue.add_password(image, config.boot.on_failure.password, runtime.directory, request.sysroot)

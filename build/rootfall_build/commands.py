@@ -60,19 +60,24 @@ def build(config: Path, kernel: str, modules: Path, output: Path, compress: tupl
     type=click.Choice(["boot", "container"]),
     help="Print the JSON Schema of the configuration instead, or of a container's file.",
 )
-def check(file: Path | None, schema: str | None) -> None:
+@click.option("--hooks-from", default="", metavar="DIR", help="With --schema: the hooks of this directory, too.")
+def check(file: Path | None, schema: str | None, hooks_from: str) -> None:
     """Check the configuration FILE, or print the schema that it must fit."""
     from rootfall import config as configuration
     from rootfall.schema import json_schema
+    from rootfall_build.hooks import Available
 
-    if (schema is not None) == (file is not None):
-        raise click.UsageError("name either a FILE or --schema")
+    if (schema is not None) == (file is not None) or (hooks_from and schema != "boot"):
+        raise click.UsageError("name either a FILE or --schema (with --hooks-from, where there are site hooks)")
     if file is None:
         if schema == "container":
-            from rootfall.container.config import json_schema
-        print(json.dumps(json_schema(), indent=2))
+            from rootfall.container.config import json_schema as container_schema
+
+            print(json.dumps(container_schema(), indent=2))
+        else:
+            print(json.dumps(json_schema(Available(Path()), hooks_from), indent=2))
         return
-    configuration.load(str(file))
+    configuration.load(str(file), Available(file.parent))
     print(f"{file}: in order")
 
 
@@ -84,9 +89,10 @@ def plan(file: Path, append: str) -> None:
     from rootfall import cmdline
     from rootfall import config as configuration
     from rootfall.mounts import API_MOUNTS
-    from rootfall.plan import STAGES, make_plan
+    from rootfall.plan import make_plan, stages
+    from rootfall_build.hooks import Available
 
-    _, config = configuration.load(str(file))
+    _, config = configuration.load(str(file), Available(file.parent))
     parameters = cmdline.parse(append)
     argv, environment = cmdline.from_text(append)
     made = make_plan(cmdline.override(config, parameters))
@@ -94,8 +100,8 @@ def plan(file: Path, append: str) -> None:
     print(made)
     print(f"   argv: {' '.join((made.handover.init, *argv))}")
     print(f"   environment: {' '.join(f'{name}={value}' for name, value in environment.items())}")
-    print(f"   rd.break= stops before: {', '.join(STAGES[type(step)] for step in (*made.steps, made.handover))}")
-    for stage in sorted({each for each in parameters.break_at if each} - set(STAGES.values())):
+    print(f"   rd.break= stops before: {', '.join(stages(made))}")
+    for stage in sorted({each for each in parameters.break_at if each} - set(stages(made))):
         print(f"warning: rd.break={stage}: no such stage; the boot will stop before the switch", file=sys.stderr)
     print(f"   if it fails: {_failure(cmdline.on_failure(config.boot.on_failure, parameters))}")
     for warning in parameters.warnings:

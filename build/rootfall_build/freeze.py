@@ -3,7 +3,7 @@
 
 The cache key is a digest of all that goes in, so a second build freezes nothing. Runs PyInstaller as a child with its own
 work and dist directories: it would write into build/, which is source here. Refuses to freeze builder code: only `rootfall`
-and the chosen hooks of `rootfall_hooks` are on its path.
+and the boot halves of the chosen hooks are on its path.
 """
 
 import fcntl
@@ -17,13 +17,13 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rootfall.errors import BuildError
-from rootfall_build import libpython
+from rootfall_build import boot_half, libpython
 
 _DISTRIBUTIONS = ("pyinstaller", "pyudev", "pyyaml")
 # Libraries that PID 1 opens by ctypes: PyInstaller cannot see them.
@@ -60,14 +60,14 @@ class FrozenRuntime:
     digest: str
 
 
-def freeze(cache: Path, progress: Callable[[str], None] = lambda _: None) -> FrozenRuntime:
-    """The frozen PID 1, from the cache or newly made. Raises BuildError with the end of PyInstaller's log."""
-    digest = _digest()
+def freeze(cache: Path, progress: Callable[[str], None] = lambda _: None, hooks: Sequence[Path] = ()) -> FrozenRuntime:
+    """The frozen PID 1 with these hooks, from the cache or newly made. Raises BuildError with the end of PyInstaller's log."""
+    digest = _digest(hooks)
     final = cache / "frozen" / digest
     if not (final / "complete").exists():
         with _locked(cache / "frozen"):
             if not (final / "complete").exists():
-                _freeze_into(final, progress)
+                _freeze_into(final, progress, hooks)
     return FrozenRuntime(final / "rootfall", digest)
 
 
@@ -88,8 +88,25 @@ def _package(name: str) -> Path:
 
 
 def _sources() -> list[Path]:
-    packages = (_package("rootfall"), _package("rootfall_hooks"))
-    return sorted(path for package in packages for path in package.rglob("*.py"))
+    return [*sorted(_package("rootfall").rglob("*.py")), *_shared()]
+
+
+def _shared() -> list[Path]:
+    """What hooks may have in common: the modules of their package whose names begin with an underscore."""
+    return sorted(_package("rootfall_hooks").glob("_*.py"))
+
+
+def _stage(work: Path, hooks: Sequence[Path]) -> Path:
+    """A directory with the package rootfall_hooks as PID 1 has it: the boot halves of the chosen hooks, and no others."""
+    package = work / "hooks" / "rootfall_hooks"
+    package.mkdir(parents=True)
+    if hooks:
+        for path in _shared():
+            shutil.copy(path, package)
+        (package / "__init__.py").write_text(f"CHOSEN = {tuple(path.stem for path in hooks)!r}\n")
+    for path in hooks:
+        (package / path.name).write_text(boot_half.of(path.read_text(), str(path)))
+    return package.parent
 
 
 def _commands(package: Path) -> list[Path]:
@@ -110,10 +127,11 @@ def _libraries() -> list[Path]:
     return found
 
 
-def _digest() -> str:
+def _digest(hooks: Sequence[Path] = ()) -> str:
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    for path in (*_sources(), here / "pid1.spec", here / "freeze.py", here / "libpython.py"):
+    recipe = (here / name for name in ("pid1.spec", "freeze.py", "libpython.py", "boot_half.py"))
+    for path in (*_sources(), *recipe, *hooks):
         digest.update(f"{path.parent.name}/{path.name}".encode() + b"\0" + path.read_bytes() + b"\0")
     versions = [sys.version, *(f"{name} {importlib.metadata.version(name)}" for name in _DISTRIBUTIONS)]
     stamps = [(path.name, path.resolve().stat().st_size, path.resolve().stat().st_mtime_ns) for path in _libraries()]
@@ -121,17 +139,18 @@ def _digest() -> str:
     return digest.hexdigest()[:32]
 
 
-def _freeze_into(final: Path, progress: Callable[[str], None]) -> None:
+def _freeze_into(final: Path, progress: Callable[[str], None], hooks: Sequence[Path]) -> None:
     with tempfile.TemporaryDirectory(prefix="rootfall-freeze-", dir=final.parent) as name:
         work = Path(name)
         slim = _slim_libpython(work, progress)
-        progress("freeze PID 1 with PyInstaller")
-        _run_pyinstaller(work, slim)
+        _stage(work, hooks)
+        progress(f"freeze PID 1 with PyInstaller{''.join(f', hook {path.stem}' for path in hooks)}")
+        _run_pyinstaller(work, slim, hooks)
         made = work / "dist"
         fault = _fault(made / "rootfall" / "rootfall")
         if fault and slim:
             progress(f"with the small libpython it does not start ({fault}): the stock one goes in")
-            _run_pyinstaller(work, None)
+            _run_pyinstaller(work, None, hooks)
             fault = _fault(made / "rootfall" / "rootfall")
         if fault:
             raise BuildError("freeze PID 1", "rootfall", seen=f"the frozen program does not start: {fault}")
@@ -165,13 +184,19 @@ def _fault(program: Path) -> str:
     return "" if done.returncode == 0 else (done.stderr.strip()[-600:] or f"exit status {done.returncode}")
 
 
-def _run_pyinstaller(work: Path, slim: Path | None) -> None:
+def _run_pyinstaller(work: Path, slim: Path | None, hooks: Sequence[Path]) -> None:
     package = _package("rootfall")
     settings = {
         "script": str(package / "__main__.py"),
-        "paths": [str(package.parent), str(_package("rootfall_hooks").parent)],
-        # The commands of `rootfall container` are imported by their names.
-        "hidden_imports": ["pyudev", "yaml", *(f"rootfall.container.{path.stem}" for path in _commands(package))],
+        # The chosen hooks first: beside an installed rootfall lie all of them.
+        "paths": [str(work / "hooks"), str(package.parent)],
+        # Commands of `rootfall container` and hooks are imported by their names.
+        "hidden_imports": [
+            "pyudev",
+            "yaml",
+            *(f"rootfall.container.{path.stem}" for path in _commands(package)),
+            *(f"rootfall_hooks.{path.stem}" for path in hooks),
+        ],
         "excludes": _EXCLUDES,
         "drop": _DROP,
         "extensions": _EXTENSIONS,

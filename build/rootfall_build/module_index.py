@@ -95,12 +95,18 @@ def indexed(tree: Path, version: str, cache: Path) -> Path:
     return index
 
 
-def _depmod(tree: Path, version: str, made: Path) -> None:
+def depmod(subject: str) -> str:
+    """The program depmod(8); BuildError where this machine has none. `subject` is what it is wanted for."""
     program = shutil.which("depmod", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     if program is None:
         raise BuildError(
-            "index the modules in", str(tree), seen="neither modules.dep nor depmod", hint="install the package kmod"
+            "index the modules in", subject, seen="neither modules.dep nor depmod", hint="install the package kmod"
         )
+    return program
+
+
+def _depmod(tree: Path, version: str, made: Path) -> None:
+    program = depmod(str(tree))
     made.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=made.parent, prefix=".new-") as scratch:
         index = Path(scratch) / "root/lib/modules" / version

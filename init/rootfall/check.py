@@ -18,13 +18,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from rootfall.hook import Hooks
+
 _WRONG = object()
 
 
-def check(tree: Node) -> tuple[Config | None, list[Problem]]:
-    """The Config that a file's tree says, and every mistake in it; there is a Config if there are no mistakes."""
+def check(tree: Node, hooks: Hooks | None = None) -> tuple[Config | None, list[Problem]]:
+    """The Config that a file's tree says, and every mistake in it; there is a Config if there are no mistakes.
+
+    `hooks` are those that there are; without, those of this program.
+    """
     found, problems = walk(tree, BOOT)
     _level_fits(found, problems)
+    if "boot.hooks" in found:
+        from rootfall import hook_list  # few files have any
+
+        node, _ = found["boot.hooks"]
+        directory = found["image.hooks_from"][1] if "image.hooks_from" in found else ""
+        found["boot.hooks"] = (node, hook_list.read(node, hooks, directory, problems))
     return (None, problems) if problems or "version" not in found else (_config(found), [])
 
 
@@ -83,7 +94,9 @@ def _value(
     table: Table, path: str, shown: str, node: Node, found: dict[str, tuple[Node, Any]], problems: list[Problem]
 ) -> None:
     kind = table.by_path[path].kind
-    if not kind.many:
+    if path == "boot.hooks" and node.kind == LIST:
+        found[path] = (node, ())  # what hooks there are depends on another key
+    elif not kind.many:
         if (value := _read(kind, shown, node, problems)) is not _WRONG:
             found[path] = (node, value)
     elif node.kind == LIST:

@@ -8,28 +8,33 @@ What the keys are and mean stands in one table in `rootfall.schema`; see docs/co
 
 import rootfall.ready
 from rootfall.errors import ConfigError, Problem
-from rootfall.model import BootConfig, Config, DeviceRef, ImageConfig, OnFailure, Root
+from rootfall.model import BootConfig, Config, DeviceRef, Hook, ImageConfig, OnFailure, Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from rootfall.hook import Hooks
 
 LARGEST = 1 << 20
 
 _MOST_PROBLEMS = 50
 
 
-def load(path: str) -> tuple[bytes, Config]:
-    """Read and check a file; its text and its Config, or ConfigError with all that is wrong with it."""
+def load(path: str, hooks: "Hooks | None" = None) -> tuple[bytes, Config]:
+    """Read and check a file; its text and its Config, or ConfigError with all that is wrong with it.
+
+    `hooks` are those that there are; without, those of this program.
+    """
     try:
         with open(path, "rb") as file:
             text = file.read(LARGEST + 1)
     except OSError as error:
         raise ConfigError(path, (Problem(0, 0, "", f"cannot be read: {error.strerror}"),)) from error
-    return text, parse(text, path)
+    return text, parse(text, path, hooks)
 
 
-def parse(text: bytes, path: str) -> Config:
+def parse(text: bytes, path: str, hooks: "Hooks | None" = None) -> Config:
     """Check the text of a file; `path` is for the messages. ConfigError has all problems, in the order of the file."""
     words = decoded(text, path)
     # Only here: PyYAML and its regular expressions cost more than all else that a boot imports.
@@ -39,7 +44,7 @@ def parse(text: bytes, path: str) -> Config:
     if tree is None:
         problems = problems or [Problem(0, 0, "", "the file is empty; it must have at least the line `version: 1`")]
     else:
-        config, more = check.check(tree)
+        config, more = check.check(tree, hooks)
         problems += more
         if config is not None and not problems:
             return config
@@ -86,8 +91,9 @@ def readable(problems: list[Problem]) -> tuple[Problem, ...]:
 
 
 def _config(plain: "Any") -> Config:
-    version, ((device, *root), init, failure, *modules), image = plain
+    version, ((device, *root), init, failure, options, blacklist, hooks), image = plain
     action, after, password, place = failure
     reference, save = (None if each is None else DeviceRef(*each) for each in (device, place))
-    boot = BootConfig(Root(reference, *root), init, OnFailure(action, after, password, save), *modules)
+    used = tuple([Hook(*each) for each in hooks])
+    boot = BootConfig(Root(reference, *root), init, OnFailure(action, after, password, save), options, blacklist, used)
     return Config(version, boot, ImageConfig(*image))

@@ -126,16 +126,23 @@ class Search:
     """The search for one device: what was seen so far is kept for the report."""
 
     def __init__(
-        self, monitor: "Monitor", ref: DeviceRef, loader: "Loader | None" = None, by_hardware: bool = False
+        self,
+        monitor: "Monitor",
+        ref: DeviceRef,
+        loader: "Loader | None" = None,
+        by_hardware: bool = False,
+        udevd: bool = False,
     ) -> None:
         """`monitor` has been receiving since before this moment.
 
         While `loader` loads modules, more may come; with `by_hardware` it also loads what drives the hardware that appears.
+        With `udevd` a path means what the link there points to; without, what udevd would have made of it is computed.
         """
-        self.ref = normalize(ref)
+        self.ref = ref if udevd else normalize(ref)
+        self._udevd = udevd
         self.seen: dict[str, BlockDevice] = {}
         # A link that only udevd makes, or device-mapper: what udevd would make is computed from sysfs.
-        self._linked = ref.kind == "PATH" and ref.value.startswith(("/dev/disk/", "/dev/mapper/"))
+        self._linked = not udevd and ref.kind == "PATH" and ref.value.startswith(("/dev/disk/", "/dev/mapper/"))
         self._known: dict[str, int] = {}
         self._paths: dict[str, str] = {}  # in sysfs, by node
         self._esp: str | None = (
@@ -270,9 +277,9 @@ class Search:
             return self._discover()
         divided = {os.path.dirname(self._paths[node]) for node, each in self.seen.items() if "PARTN" in each.tags}
         level = _LISTED if kind == "PARTUUID" else _READ
-        found = []
+        ref, found = self._followed(), []
         for node, device in list(self.seen.items()):
-            if self._may_answer(device, divided) and matches(self.ref, self._read(node, level)):
+            if self._may_answer(ref, device, divided) and matches(ref, self._read(node, level)):
                 found.append(node)
         if len(found) > 1:
             names = " and ".join(found)
@@ -302,11 +309,17 @@ class Search:
 
         return dps.is_read_only(device.tags)
 
-    def _may_answer(self, device: BlockDevice, divided: set[str]) -> bool:
+    def _followed(self) -> DeviceRef:
+        """The reference, or what udevd's link of that name points to now: of several devices udevd has chosen one."""
+        if self._udevd and self.ref.kind == "PATH":
+            return self.ref._replace(value=os.path.realpath(self.ref.value))
+        return self.ref
+
+    def _may_answer(self, ref: DeviceRef, device: BlockDevice, divided: set[str]) -> bool:
         """Whether the device is worth a look at what is on it, by what the kernel tells of it."""
-        kind, value, told = self.ref.kind, self.ref.value, device.tags
+        kind, value, told = ref.kind, ref.value, device.tags
         if kind in ("PATH", "DEVNUM"):
-            return matches(self.ref, device)
+            return matches(ref, device)
         if kind == "PARTUUID":
             return "PARTN" in told and told.get(kind, value).lower() == value.lower()
         if kind == "PARTLABEL":  # of other letters than ASCII the kernel tells the low byte

@@ -7,6 +7,7 @@ RootfallError          attempted, on what, errno, seen, hint
 ├── ModuleError        a kernel module that is missing or that the kernel refused
 ├── DeviceError        the root device did not appear, or more than one claims to be it
 ├── MountError         mount(2) said no
+├── HookError          a hook could not do its part
 ├── SwitchRootError    the new root, or its init, cannot take over
 ├── ContainerError     a container cannot be started, with the exit status that says so
 └── BuildError         the image cannot be made (rootfall_build)
@@ -51,6 +52,10 @@ class DeviceError(RootfallError):
 
 class MountError(RootfallError):
     """A file system could not be mounted or moved (mount(2))."""
+
+
+class HookError(RootfallError):
+    """A hook failed, or what it runs did (docs/hooks.md)."""
 
 
 class SwitchRootError(RootfallError):

@@ -82,6 +82,8 @@ def hand_over(this: steps.Boot, stage: steps.Stage) -> None:
     """Become the init of the root that is mounted. Returns only by raising."""
     # Everything is checked before the first act that cannot be undone.
     assert stage.plan is not None, "a plan comes before its end"
+    if this.hooks:
+        steps.undo_hooks(stage.plan, this)
     kernel, handover = Kernel(), stage.plan.handover
     start = time.monotonic_ns()
     switch_root.preflight(kernel, handover.new_root)
@@ -208,7 +210,7 @@ def read_config() -> tuple[Config, str]:
 def write_timeline(timeline: Timeline) -> None:
     """Leave the timeline in /run/rootfall for the real system; a boot does not fail for it."""
     try:
-        os.mkdir("/run/rootfall", 0o755)
+        os.makedirs("/run/rootfall", 0o755, exist_ok=True)  # it is there after a retry, or when a hook left something
         with open("/run/rootfall/timeline.json", "w", encoding="utf-8") as file:
             file.write(timeline.to_json())
     except OSError:

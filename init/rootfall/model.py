@@ -51,10 +51,23 @@ class OnFailure(NamedTuple):
     save: DeviceRef | None = None
 
 
+class Hook(NamedTuple):
+    """One use of a hook: its name, its options (name, value), and what it does and undoes, in words.
+
+    `before` is the step that it comes before: device (the search for the root) or switch (the hand-over).
+    """
+
+    name: str
+    options: tuple[tuple[str, object], ...] = ()
+    does: str = ""
+    undoes: str = ""
+    before: str = "device"
+
+
 class BootConfig(NamedTuple):
     """The `boot:` half of the configuration: what PID 1 does.
 
-    `module_options` are words as on the kernel command line, `module.parameter=value`.
+    `module_options` are words as on the kernel command line, `module.parameter=value`. `hooks` are performed in their order.
     """
 
     root: Root
@@ -62,6 +75,7 @@ class BootConfig(NamedTuple):
     on_failure: OnFailure = OnFailure()
     module_options: tuple[str, ...] = ()
     blacklist: tuple[str, ...] = ()
+    hooks: tuple[Hook, ...] = ()
 
 
 class ImageConfig(NamedTuple):
@@ -69,7 +83,8 @@ class ImageConfig(NamedTuple):
 
     `modules` are put in with their dependencies and soft dependencies, and loaded at every boot. `drivers` are groups of
     drivers, put in and loaded where the hardware is there; so are `filesystems`, when the root turns out to be one.
-    `level` None is the compressor's default. `shell` is the emergency shell's program: none | busybox.
+    `level` None is the compressor's default. `shell` is the emergency shell's program: none | busybox. `hooks_from` is a
+    directory with the site's own hooks, `programs_from` the root that hooks take programs from ("": this machine's).
     """
 
     modules: tuple[str, ...] = ()
@@ -78,6 +93,8 @@ class ImageConfig(NamedTuple):
     compress: str = "zstd"
     level: int | None = None
     shell: str = "none"
+    hooks_from: str = ""
+    programs_from: str = ""
 
 
 class Config(NamedTuple):

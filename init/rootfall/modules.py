@@ -274,6 +274,11 @@ class Loader:
             self._gates.append((left, gate))
         return gate.acquire(timeout=timeout)
 
+    def modprobe_conf(self) -> str:
+        """The options and what hardware alone must not load, as modprobe.d(5): for a udevd, which loads modules, too."""
+        lines = [f"options {name} {words}" for name, words in self._options.items()]
+        return "".join(f"{line}\n" for line in (*lines, *(f"blacklist {name}" for name in sorted(self.blacklist))))
+
     @property
     def offered(self) -> bool:
         """Whether hardware that is there has a module that was not yet requested."""

@@ -57,6 +57,30 @@ class MountRoot(NamedTuple):
         return f"mount it on {self.target} as {types}, options {','.join((self.mode, *self.options))}"
 
 
+class RunHook(NamedTuple):
+    """Perform a hook; its options, by name, are as the configuration has them."""
+
+    name: str
+    options: tuple[tuple[str, object], ...] = ()
+    does: str = ""
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"hook {self.name}: {self.does}"
+
+
+class UndoHook(NamedTuple):
+    """Undo what a hook did, where it was performed: what the real root must not meet."""
+
+    name: str
+    options: tuple[tuple[str, object], ...] = ()
+    undoes: str = ""
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"hook {self.name}: {self.undoes}"
+
+
 class SwitchRoot(NamedTuple):
     """Check the new root and its init, move the mounts over, make it /, delete the initramfs, execute init."""
 
@@ -68,10 +92,17 @@ class SwitchRoot(NamedTuple):
         return f"check {self.init} in {self.new_root}, move /proc /sys /dev /run over, switch root, execute {self.init}"
 
 
-Step = LoadModules | FindRoot | MountRoot
+Step = LoadModules | RunHook | FindRoot | MountRoot | UndoHook
 
 # What rd.break= calls the steps.
-STAGES = {LoadModules: "modules", FindRoot: "device", MountRoot: "mount", SwitchRoot: "switch"}
+STAGES = {
+    LoadModules: "modules",
+    RunHook: "hook",
+    FindRoot: "device",
+    MountRoot: "mount",
+    UndoHook: "undo",
+    SwitchRoot: "switch",
+}
 
 
 class Plan(NamedTuple):
@@ -83,6 +114,11 @@ class Plan(NamedTuple):
     def __str__(self) -> str:
         """A numbered list, for people."""
         return "\n".join(f"{n}. {step}" for n, step in enumerate((*self.steps, self.handover), 1))
+
+
+def stages(plan: Plan) -> tuple[str, ...]:
+    """What rd.break= can stop before in this plan, in its order."""
+    return tuple(dict.fromkeys(STAGES[type(step)] for step in (*plan.steps, plan.handover)))
 
 
 def _load_modules(config: Config) -> LoadModules:
@@ -106,9 +142,17 @@ def make_plan(config: Config) -> Plan:
     if root.device is None:
         raise DeviceError("plan the boot", "root", hint="name it: boot.root.device in the configuration, or root=")
     fstypes = () if root.fstype == "auto" else tuple(root.fstype.split(","))
-    steps = (
+    steps: tuple[Step, ...] = (
         _load_modules(config),
+        *_hooks(config, "device"),
         FindRoot(root.device, root.timeout, root.delay),
         MountRoot(NEW_ROOT, fstypes, root.options, root.mode),
+        *_hooks(config, "switch"),
+        *(UndoHook(each.name, each.options, each.undoes) for each in reversed(config.boot.hooks) if each.undoes),
     )
     return Plan(steps, SwitchRoot(NEW_ROOT, config.boot.init))
+
+
+def _hooks(config: Config, before: str) -> tuple[RunHook, ...]:
+    """Those that come before a step, in the order of the configuration."""
+    return tuple(RunHook(each.name, each.options, each.does) for each in config.boot.hooks if each.before == before)

@@ -14,12 +14,14 @@ from rootfall import device_ref
 from rootfall.model import DeviceRef
 from rootfall.record import NamedTuple
 from rootfall.similar import near
-from rootfall.yaml_tree import NUMBER, TEXT, Node, seen
+from rootfall.yaml_tree import NUMBER, OTHER, TEXT, Node, seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
+
+    from rootfall.hook import Hooks
 
 # What each group holds, rootfall_build.drivers knows.
 GROUPS = ("storage", "virtio", "ata", "nvme", "scsi", "usb", "mmc", "keyboard")
@@ -173,6 +175,23 @@ def _level(node: Node) -> int:
     raise ValueError
 
 
+def _number(node: Node) -> int:
+    if node.kind == NUMBER and not node.meaning and node.text.isdecimal() and len(node.text) <= 9:
+        return int(node.text)
+    raise ValueError
+
+
+def _flag(node: Node) -> bool:
+    if node.kind != OTHER or node.meaning not in ("true", "false"):
+        raise ValueError
+    return node.meaning == "true"
+
+
+def _device_text(node: Node) -> str:
+    _device(node)
+    return node.text
+
+
 _SPAN = "a duration such as 30s, 2m, 1m30s, 500ms, or a plain number of seconds"
 _SPAN_SCHEMA: list[dict[str, Any]] = [
     {"type": "integer", "minimum": 0, "maximum": 999999},
@@ -224,6 +243,25 @@ FILESYSTEMS = _pattern("a file system as the kernel names it, such as ext4", _FS
     many="[ext4, btrfs]"
 )
 
+PATH = _pattern("an absolute path", _INIT, {})
+DIRECTORY = _pattern("a directory, absolute or beside this file", r"[^\x00-\x1f\x7f]+", {})
+LINE = _pattern("a text of one line", r"[^\x00-\x1f\x7f]+", {})
+HOOKS = Kind("a hook's name, alone or with its options", {}, _text, "[udevd, {my_hook: {an_option: 1}}]")
+
+# What the options of a hook can be; several words with | between them are a choice (rootfall.hook.Option).
+OPTION_KINDS = {
+    "flag": Kind("true or false", {"type": "boolean"}, _flag),
+    "number": Kind("a whole number", {"type": "integer", "minimum": 0, "maximum": 999999999}, _number),
+    "duration": DURATION,
+    "timeout": TIMEOUT,
+    "text": LINE,
+    "texts": LINE._replace(many="[one, two]"),
+    "path": PATH,
+    "paths": PATH._replace(many="[/usr/bin/one]"),
+    "device": DEVICE._replace(read=_device_text),
+    "modules": MODULES,
+}
+
 SECTIONS = {
     "": Section("A rootfall boot configuration"),
     "boot": Section("What PID 1 does."),
@@ -244,6 +282,7 @@ KEYS = (
     Key("boot.init", INIT, "/sbin/init", "The program that becomes PID 1 in the real root."),
     Key("boot.module_options", MODULE_OPTIONS, "[]", "Parameters for modules; the command line's win."),
     Key("boot.blacklist", MODULES, "[]", "Modules that are never loaded because hardware asks for them."),
+    Key("boot.hooks", HOOKS, "[]", "Hooks, performed in this order; only these are in the image (docs/hooks.md)."),
     Key("boot.on_failure.action", _words("shell", "reboot", "poweroff", "halt"), "shell", "What to do."),
     Key("boot.on_failure.after", DURATION, "0s", "How long to show the report first."),
     Key("boot.on_failure.password", PASSWORD, "", "Whoever wants a shell must type it; three wrong ones reboot."),
@@ -258,6 +297,13 @@ KEYS = (
     Key("image.filesystems", FILESYSTEMS, "[]", "File systems to put in; loaded when the root is one."),
     Key(
         "image.shell", _words("none", "busybox"), "none", "The emergency shell; `none` leaves a small built-in console."
+    ),
+    Key("image.hooks_from", DIRECTORY, "", "A directory with the site's own hooks, `NAME.py` each."),
+    Key(
+        "image.programs_from",
+        DIRECTORY,
+        "",
+        "The root directory that hooks take programs from; without it, this machine's.",
     ),
     Key("image.compress.method", _words(*LEVELS), "zstd", "The kernel must know the method."),
     Key("image.compress.level", LEVEL, "", "How hard to try; each method has its own default. Not for `none`."),
@@ -278,14 +324,69 @@ def join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def json_schema() -> dict[str, Any]:
-    """The whole table as a JSON Schema (draft 2020-12), for editors; the checker and it accept the same files."""
-    return {
+def option_kind(kind: str) -> Kind:
+    """The kind of a hook's option: one of OPTION_KINDS, or a choice."""
+    return _words(*kind.split("|")) if "|" in kind else OPTION_KINDS[kind]
+
+
+def json_schema(hooks: Hooks | None = None, directory: str = "") -> dict[str, Any]:
+    """The whole table as a JSON Schema (draft 2020-12), for editors; the checker and it accept the same files.
+
+    With the hooks that there are, those in `directory` too.
+    """
+    schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rootfall",
         **table_schema(BOOT),
         "required": ["version"],
     }
+    from rootfall import hook
+
+    schema["properties"]["boot"]["properties"]["hooks"]["items"] = _hook_shapes(hooks or hook.Hooks(), directory)
+    return schema
+
+
+def _hook_shapes(hooks: Hooks, directory: str) -> dict[str, Any]:
+    """A hook alone, if it needs no options, or as the only key of a mapping, with its options."""
+    alone, shapes = [], {}
+    for name in hooks.names(directory):
+        found = hooks.load(name, directory)
+        properties = {each.name: _leaf(Key("", option_kind(each.kind), "", each.description)) for each in found.options}
+        options = {"type": "object", "properties": properties, "additionalProperties": False}
+        if found.required:
+            options["required"] = list(found.required)
+        else:
+            alone.append(name)
+        shapes[name] = {"description": found.does, "anyOf": [options] + [{"type": "null"}] * (name in alone)}
+    one = {
+        "type": "object",
+        "properties": shapes,
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    return {"anyOf": [{"enum": alone}, one] if alone else [one]}
+
+
+def options_table(hooks: Hooks, name: str) -> str:
+    """The options of a hook as Markdown, as they stand in docs/hooks.md."""
+    found = hooks.load(name, "")
+    rows = ["| Option | Allowed | Default | Meaning |", "|---|---|---|---|"]
+    for each in found.options:
+        kind = option_kind(each.kind)
+        allowed = f"a list: `{kind.many}`" if kind.many else kind.allowed
+        default = f"`{_written(found.defaults[each.name])}`" if each.name in found.defaults else "required"
+        rows.append(f"| `{each.name}` | {allowed} | {default} | {each.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _written(value: object) -> str:
+    """A default as it would be written in the file."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}s"
+    return "[]" if value == () else str(value)
 
 
 def reference_table() -> str:

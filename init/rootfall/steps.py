@@ -8,10 +8,14 @@ from rootfall import devices, modules, mounts, plan
 from rootfall.cmdline import Cmdline
 from rootfall.console import Log
 from rootfall.devices import BlockDevice
-from rootfall.errors import DeviceError, ModuleError
+from rootfall.errors import DeviceError, HookError, ModuleError, RootfallError
 from rootfall.linux.udev import Monitor
 from rootfall.model import OnFailure
 from rootfall.timeline import Timeline
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MODULES_DIRECTORY = "/usr/lib/modules"
 _CONTENTS = {"": "nothing known", "ambivalent": "traces of more than one file system"}
@@ -28,6 +32,8 @@ class Boot:
         self.by_hardware = False
         self.search: devices.Search | None = None
         self.device: BlockDevice | None = None
+        self.hooks: list[plan.RunHook] = []  # those that were begun and not undone
+        self.udevd = False  # whether there is one: its events come after its rules, and its links count
 
 
 class Stage:
@@ -52,6 +58,10 @@ def perform(step: plan.Step, boot: Boot) -> None:
             name, outcome = "find root", find_root(step, boot)
         case plan.MountRoot():
             name, outcome = "mount root", mount_root(step, boot)
+        case plan.RunHook():
+            name, outcome = f"hook {step.name}", run_hook(step, boot)
+        case plan.UndoHook():
+            name, outcome = f"undo hook {step.name}", undo_hook(step, boot)
     boot.timeline.add(name, start, outcome)
     boot.log.info(outcome)
 
@@ -88,13 +98,13 @@ def find_root(step: plan.FindRoot, boot: Boot) -> str:
     """Listen, look, wait."""
     buses = boot.loader.index.patterns.buses if boot.loader and boot.by_hardware else ()
     try:
-        monitor = Monitor(("block", *sorted(buses)))
+        monitor = Monitor(("block", *sorted(buses)), "udev" if boot.udevd else "kernel")
     except OSError as error:  # libudev does not say why
         hint = "is the kernel built without networking (CONFIG_NET)?"
         raise DeviceError(
             "listen to", "the kernel's uevents", errno=error.errno or 0, seen=str(error), hint=hint
         ) from error
-    boot.search = devices.Search(monitor, step.ref, boot.loader, boot.by_hardware)
+    boot.search = devices.Search(monitor, step.ref, boot.loader, boot.by_hardware, boot.udevd)
     if step.delay:
         time.sleep(step.delay)
     boot.device = boot.search.present() or boot.search.wait(step.timeout, boot.log)
@@ -125,3 +135,50 @@ def mount_root(step: plan.MountRoot, boot: Boot) -> str:
     mode = "ro" if boot.search and boot.search.read_only(device) else step.mode
     fstype = mounts.mount_root(device.node, step.target, fstypes, step.options, mode)
     return f"mount: mount {device.node} on {step.target}: {fstype}, {mode}"
+
+
+def run_hook(step: plan.RunHook, boot: Boot) -> str:
+    """Perform a hook; whatever it raises is an error that names it."""
+    from rootfall import hook  # an image without hooks does without it
+
+    boot.hooks.append(step)  # begun: it may leave something to undo even if it fails
+    try:
+        found = hook.Hooks().load(step.name)
+        outcome = found.module.perform(found.made(dict(step.options)), boot)
+    except RootfallError:
+        raise
+    except Exception as error:
+        raise HookError("perform the hook", step.name, **_said(error)) from error
+    return f"hook: perform {step.name}: {outcome or 'done'}"
+
+
+def undo_hook(step: plan.UndoHook, boot: Boot) -> str:
+    """Undo what a hook did, if it was begun."""
+    from rootfall import hook
+
+    begun = [each for each in boot.hooks if (each.name, each.options) == step[:2]]
+    if not begun:
+        return f"hook: undo {step.name}: it was not begun"
+    try:
+        found = hook.Hooks().load(step.name)
+        outcome = found.module.undo(found.made(dict(step.options)), boot)
+    except RootfallError:
+        raise
+    except Exception as error:
+        raise HookError("undo the hook", step.name, **_said(error)) from error
+    boot.hooks.remove(begun[-1])
+    return f"hook: undo {step.name}: {outcome or 'done'}"
+
+
+def undo_hooks(wanted: plan.Plan, boot: Boot) -> None:
+    """Undo what is not undone yet: whoever goes on from the emergency shell has left out those steps."""
+    for step in wanted.steps:
+        if isinstance(step, plan.UndoHook) and boot.hooks:
+            perform(step, boot)
+
+
+def _said(error: Exception) -> "dict[str, Any]":
+    """What RootfallError has of an error of Python's."""
+    if isinstance(error, OSError):
+        return {"errno": error.errno or 0, "seen": str(error)}
+    return {"seen": repr(error)}

@@ -25,12 +25,13 @@ def before(
         line = f"trace: {name}: {step!r}"
         boot.log.line(DEBUG, line)
         say(f"rootfall: {line}")
-    unknown = [each for each in stage.parameters.break_at if each and each not in plan.STAGES.values()]
+    stages = plan.stages(stage.plan) if stage.plan else ()
+    unknown = [each for each in stage.parameters.break_at if each and each not in stages]
     wanted = {_LAST if not each or each in unknown else each for each in stage.parameters.break_at}
     if name not in wanted:
         return
     if unknown and name == _LAST:
-        say(f"rootfall: rd.break={','.join(unknown)}: no such stage; there are {', '.join(plan.STAGES.values())}")
+        say(f"rootfall: rd.break={','.join(unknown)}: no such stage; there are {', '.join(stages)}")
     boot.log.info(f"break: stop before {name}: a shell")
     say("", f"rootfall: stopped before {name}: {step}")
     if shell.admitted(stage.on_failure.password):

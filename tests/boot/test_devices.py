@@ -54,13 +54,20 @@ def root_of(record: Booted) -> str:
 
 @pytest.mark.parametrize("series", SERIES)
 @pytest.mark.parametrize("kind", matrix.KINDS)
-def test_the_only_disk_is_found_whatever_its_kind(kind: Interface, series: str, start: Start, shared: Path) -> None:
-    if not FULL and matrix.ALWAYS[kind] != series:
-        pytest.skip("set ROOTFALL_MATRIX=full for every kind of disk under every kernel")
-    serial = "" if kind == "sd" else "rootfall-1"
-    record = start(series, NAMES[kind], Disk(device_disks.named(shared), interface=kind, serial=serial, snapshot=True))
+@pytest.mark.parametrize("way", matrix.WAYS)
+def test_the_only_disk_is_found_whatever_its_kind(
+    way: str, kind: Interface, series: str, start: Start, shared: Path
+) -> None:
+    always = matrix.ALWAYS if way == "alone" else matrix.ALWAYS_WITH_UDEVD
+    if not FULL and always.get(kind) != series:
+        pytest.skip(
+            "set ROOTFALL_MATRIX=full for every kind of disk under every kernel, with and without the hook udevd"
+        )
+    disk = Disk(device_disks.named(shared), interface=kind, serial="" if kind == "sd" else "rootfall-1", snapshot=True)
+    record = start(series, NAMES[kind], disk, config=matrix.configuration(shared, way))
     assert matrix.reached(record)
     assert root_of(record).endswith("2")
+    assert ("hook: undo udevd: stopped" in record.console) == (way == "udevd")
 
 
 @pytest.mark.parametrize(

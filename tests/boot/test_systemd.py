@@ -13,8 +13,9 @@ from rootfall_qemu.debian import DebianKernel, fetch_kernel
 from rootfall_qemu.debian_root import DISK_UUID, debian_disk
 from rootfall_qemu.machine import Machine
 from rootfall_qemu.vm import VM
+from tests.boot import udev_root
 from tests.boot.booted import snapshots
-from tests.boot.images import digest
+from tests.boot.images import PLAIN, digest
 
 pytestmark = pytest.mark.vm
 
@@ -30,7 +31,9 @@ MOUNTS = "findmnt --noheadings --list --output TARGET,FSTYPE | grep -v /run/cred
 WHO = "readlink /proc/1/exe; ls -l /proc/1/fd | grep -c deleted"
 POWEROFF = "systemctl poweroff 2>/dev/null"  # it says that there is no D-Bus, and uses its own socket
 OPTION = "cat /sys/module/virtio_blk/parameters/queue_depth"
-QUESTIONS = (STATE, FAILED, LOG, MOUNTS, WHO, OPTION)
+OF_THE_INITRAMFS = "ls -l /proc/[0-9]*/exe 2>/dev/null | grep -c deleted"
+UDEV = "systemctl is-active systemd-udevd; udevadm info --query=symlink /dev/vda1"
+QUESTIONS = (STATE, FAILED, LOG, MOUNTS, WHO, OPTION, OF_THE_INITRAMFS, UDEV)
 
 
 @pytest.fixture(params=["6.1", "7"])
@@ -95,3 +98,15 @@ def test_no_unit_fails_and_no_mount_differs_from_when_the_control_handed_over(
     units, controls_units = ({line.split()[0] for line in seen[FAILED].splitlines()} for seen in (ours, controls))
     assert units <= controls_units
     assert sorted(ours[MOUNTS].split("\n")) == sorted(controls[MOUNTS].split("\n"))
+
+
+def test_after_a_udevd_in_the_initramfs_that_of_the_real_root_takes_over(
+    session: Session, image: Callable[..., Path], kernel: DebianKernel, shared: Path
+) -> None:
+    seen = session(image(kernel, udev_root.with_hook(PLAIN, udev_root.made(shared))))
+    assert (seen[STATE], seen[FAILED], seen[OF_THE_INITRAMFS]) == ("running", "", "0")
+    assert "hook: undo udevd: stopped" in seen[LOG]
+    state, links = seen[UDEV].splitlines()
+    assert state == "active"
+    assert f"disk/by-uuid/{DISK_UUID}" in links.split()
+    assert (seen["end"], re.findall("[Ff]ailed.*", seen["after"])) == ("guest-shutdown", [])

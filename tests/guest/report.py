@@ -25,7 +25,11 @@ class Mount:
 
 @dataclass(frozen=True)
 class Witness:
-    """The machine as the real init found it. Strings hold bytes as latin-1; None: it could not be read (no /proc)."""
+    """The machine as the real init found it. Strings hold bytes as latin-1; None: it could not be read (no /proc).
+
+    `files` are those of /run/rootfall, and of udev's database on block devices as
+    udev/bMAJOR:MINOR; `processes` read "PID (name) state".
+    """
 
     pid: int
     release: str
@@ -46,6 +50,7 @@ class Witness:
     boottime_ns: int
     memory: dict[str, int]
     kmsg: tuple[str, ...]
+    processes: tuple[str, ...]
     files: dict[str, str | None]
 
     def signals(self, field: str) -> int:
@@ -93,6 +98,7 @@ def _witness(values: dict[str, Any]) -> Witness:
         status={name: text.strip() for name, text in fields},
         memory={name: values[name] for name in MEMORY},
         kmsg=tuple(values["kmsg"]),
+        processes=tuple(values["processes"]),
         **{name: values[name] for name in ("pid", "release", "cmdline", "cwd", "root", "exe", "umask", "sid")},
         **{name: values[name] for name in ("root_fstype", "root_inode", "monotonic_ns", "boottime_ns", "files")},
     )

@@ -254,22 +254,23 @@ static void memory(void)
 	}
 }
 
-/* What was left for us in /run/rootfall, one line a file. */
-static void left_behind(void)
+/* What was left for us in a directory, one line a file whose name begins so. */
+static void left_behind(const char *where, const char *prefix, const char *beginning)
 {
-	DIR *directory = opendir("/run/rootfall");
+	DIR *directory = opendir(where);
 	struct dirent *entry;
 	char path[512];
 
 	while (directory && (entry = readdir(directory))) {
-		if (entry->d_name[0] == '.')
+		if (entry->d_name[0] == '.' || strncmp(entry->d_name, beginning, strlen(beginning)))
 			continue;
-		snprintf(path, sizeof(path), "/run/rootfall/%s", entry->d_name);
+		snprintf(path, sizeof(path), "%s/%.300s", where, entry->d_name);
 		ssize_t length = slurp(path);
 
 		key("file");
 		put('[');
-		string(entry->d_name);
+		snprintf(path, sizeof(path), "%s%.300s", prefix, entry->d_name);
+		string(path);
 		raw(", ");
 		if (length < 0)
 			raw("null");
@@ -278,6 +279,35 @@ static void left_behind(void)
 		put(']');
 		end();
 	}
+	if (directory)
+		closedir(directory);
+}
+
+/* The processes that there are, zombies too, but for the kernel's own (children of kthreadd, which is 2). */
+static void processes(void)
+{
+	DIR *directory = opendir("/proc");
+	struct dirent *entry;
+	bool first = true;
+	char path[64];
+
+	key("processes");
+	put('[');
+	while (directory && (entry = readdir(directory))) {
+		snprintf(path, sizeof(path), "/proc/%.20s/stat", entry->d_name);
+		if (atoi(entry->d_name) <= 0 || atoi(entry->d_name) == 2 || slurp(path) < 0)
+			continue;
+		char *after = strrchr(text, ')');
+
+		if (!after || strlen(after) < 5 || atoi(after + 4) == 2)
+			continue;
+		if (!first)
+			raw(", ");
+		first = false;
+		string_n(text, (size_t)(after + 3 - text));
+	}
+	put(']');
+	end();
 	if (directory)
 		closedir(directory);
 }
@@ -375,7 +405,9 @@ int main(int argc, char **argv)
 	integer("monotonic_ns", monotonic);
 	integer("boottime_ns", boottime);
 	kernel_log();
-	left_behind();
+	left_behind("/run/rootfall", "", "");
+	left_behind("/run/udev/data", "udev/", "b");
+	processes();
 
 	int fd = open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC);
 

@@ -12,6 +12,9 @@ from rootfall import config, schema
 from rootfall.container import config as container_config
 from rootfall.container import defaults, option_table, options, plan
 from rootfall.errors import ConfigError
+from rootfall.hook import Hooks
+from rootfall_build.hooks import Available
+from tests.house import site_hook
 
 HOUSE = Path(__file__).parents[2]
 DOCUMENTS = sorted([*HOUSE.glob("docs/**/*.md"), *HOUSE.glob("README.md")])
@@ -36,9 +39,11 @@ def snippets(container: bool = False) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("place", "text"), snippets(), ids=[place for place, _ in snippets()])
-def test_each_configuration_shown_is_valid_for_the_schema_and_the_loader(place: str, text: str) -> None:
-    jsonschema.Draft202012Validator(schema.json_schema()).validate(yaml.safe_load(text))
-    assert config.parse(text.encode(), place).version == 1
+def test_each_configuration_shown_is_valid_for_the_schema_and_the_loader(place: str, text: str, tmp_path: Path) -> None:
+    site_hook.write(tmp_path)
+    hooks = Available(tmp_path)
+    jsonschema.Draft202012Validator(schema.json_schema(hooks, "hooks")).validate(yaml.safe_load(text))
+    assert config.parse(text.encode(), place, hooks).version == 1
 
 
 @pytest.mark.parametrize(
@@ -64,6 +69,13 @@ def test_the_schema_is_a_valid_json_schema() -> None:
 
 def test_the_reference_in_the_documents_is_the_table_in_the_program() -> None:
     assert schema.reference_table() in (HOUSE / "docs/configuration.md").read_text()
+
+
+def test_the_options_of_each_hook_in_the_documents_are_those_that_it_declares() -> None:
+    text = (HOUSE / "docs/hooks.md").read_text()
+    for name in Hooks().names(""):
+        assert f"\n## {name}\n" in text
+        assert schema.options_table(Hooks(), name) in text
 
 
 def test_the_messages_in_the_documents_are_what_the_loader_says() -> None:

@@ -8,7 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -36,7 +36,7 @@ class Runtime(NamedTuple):
     digest: str
 
 
-def freeze(cache: Path, progress: Callable[[str], None]) -> Runtime:
+def freeze(cache: Path, progress: Callable[[str], None], hooks: Sequence[Path] = ()) -> Runtime:
     """A onedir as PyInstaller makes it, with a real program in it."""
     directory = cache / "runtime"
     if not directory.is_dir():

@@ -179,7 +179,7 @@ CASES = {
     "null section": (
         "version: 1\nboot:",
         (2, 6, "boot"),
-        "must be a mapping with root, init, module_options, blacklist, on_failure, not empty",
+        "must be a mapping with root, init, module_options, blacklist, hooks, on_failure, not empty",
     ),
     "list section": ("version: 1\nboot: [x]", (2, 7, "boot"), "must be a mapping with root"),
     "top is a list": ("- version", (1, 1, ""), "must be a mapping with version, boot, image, not a list"),

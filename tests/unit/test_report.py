@@ -222,9 +222,9 @@ def attempts(path: Path) -> set[str]:
 
 
 def test_the_table_of_errors_is_complete_and_holds_nothing_else() -> None:
+    sources = [*(HOUSE / "init/rootfall").rglob("*.py"), *(HOUSE / "hooks/rootfall_hooks").glob("*.py")]
     # What goes wrong with a container goes wrong in no boot.
-    boots = (path for path in (HOUSE / "init/rootfall").rglob("*.py") if path.parent.name != "container")
-    made = {each for path in boots for each in attempts(path)}
+    made = {each for path in sources if path.parent.name != "container" for each in attempts(path)}
     rows = [line for line in (HOUSE / "docs/boot-failures.md").read_text().splitlines() if line.startswith("| `")]
     named = {line.split("`")[1] for line in rows if line.count("|") == 4 and not line.startswith("| `r")}
     assert named == made | {ConfigError("x", (Problem(0, 0, "", ""),)).attempted}

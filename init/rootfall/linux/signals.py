@@ -63,7 +63,7 @@ def wait(numbers: "Iterable[int]") -> int:
 
 
 def send(pid: int, pidfd: int, number: int) -> None:
-    """pidfd_send_signal(2), or kill(2) where there is no pidfd; nothing happens to a process that has ended."""
+    """pidfd_send_signal(2), or kill(2) where `pidfd` is -1, also of a group (`-pid`); one that has ended is no error."""
     try:
         if pidfd >= 0:
             c_signal.pidfd_send_signal(pidfd, number)

@@ -52,16 +52,24 @@ def load() -> "Any":
 
 
 class Monitor:
-    """The kernel's uevents for some subsystems, from the moment it is made (netlink(7), NETLINK_KOBJECT_UEVENT)."""
+    """The uevents for some subsystems (none: all), from the moment it is made (netlink(7), NETLINK_KOBJECT_UEVENT).
 
-    def __init__(self, subsystems: "Iterable[str]") -> None:
+    The kernel's own, or udevd's, which come when its rules for a device have run; without a udevd there are none of those.
+    """
+
+    def __init__(self, subsystems: "Iterable[str]", source: str = "kernel") -> None:
         """Start receiving at once: a device that appears after this is never missed."""
         pyudev = load()
         self._context = pyudev.Context()
-        self._monitor = pyudev.Monitor.from_netlink(self._context, source="kernel")
+        self._monitor = pyudev.Monitor.from_netlink(self._context, source=source)
         for subsystem in subsystems:
             self._monitor.filter_by(subsystem)
         self._monitor.start()
+
+    def fileno(self) -> int:
+        """Readable when there is an event (poll(2))."""
+        fd: int = self._monitor.fileno()
+        return fd
 
     def present(self) -> "Iterator[Any]":
         """The block devices that are in sysfs now, as pyudev.Device."""
