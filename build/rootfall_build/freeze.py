@@ -188,6 +188,7 @@ def _run_pyinstaller(work: Path, slim: Path | None, hooks: Sequence[Path]) -> No
     package = _package("rootfall")
     settings = {
         "script": str(package / "__main__.py"),
+        "bootstrap": str(package / "frozen_import.py"),
         # The chosen hooks first: beside an installed rootfall lie all of them.
         "paths": [str(work / "hooks"), str(package.parent)],
         # Commands of `rootfall container` and hooks are imported by their names.

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""The importer of the frozen program, in the place of PyInstaller's: it runs before everything else, as a script.
+
+PyInstaller's own serves programs of any kind: it asks for each module at four kinds of places and reads archives by io, struct
+and os. Here all modules are in one archive (PyInstaller's PYZ: a table, then each module's code, compressed), which
+sys._pyinstaller_pyz names as FILE?OFFSET. Extension modules are files, for Python's own finder. Uses built-in modules only.
+"""
+
+import marshal
+import posix
+import sys
+import zlib
+
+import _frozen_importlib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
+_PACKAGE = 1  # the first of an entry's three: what it is, where it is from the archive's beginning, how long
+
+
+class Finder:
+    """The modules of one archive. Holds no descriptor: PID 1 may have none of 0 to 2, and its files disappear under it."""
+
+    def __init__(self, place: str) -> None:
+        """Read the archive's table; `place` is FILE?OFFSET."""
+        self._path, _, start = place.rpartition("?")
+        self._start = int(start)
+        header = self._read(8, 4)  # after "PYZ\\0" and Python's magic number
+        end = self._read(int.from_bytes(header, "big"), -1)
+        self._entries: dict[str, tuple[int, int, int]] = dict(marshal.loads(end))
+
+    def _read(self, offset: int, length: int) -> bytes:
+        fd = posix.open(self._path, posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            if length < 0:
+                length = posix.fstat(fd).st_size - self._start - offset
+            return posix.pread(fd, length, self._start + offset)
+        finally:
+            posix.close(fd)
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> "Any":
+        """For the import system: the module's specification, None for a module that is not here."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return None
+        return _frozen_importlib.ModuleSpec(name, self, is_package=entry[0] == _PACKAGE)
+
+    def create_module(self, spec: object) -> None:
+        """For the import system: a module like any other."""
+
+    def exec_module(self, module: "ModuleType") -> None:
+        """For the import system: read the module's code and run it. Raises ImportError when the archive is gone."""
+        _, offset, length = self._entries[module.__name__]
+        try:
+            data = self._read(offset, length)
+        except OSError as error:
+            raise ImportError(
+                f"{module.__name__} cannot be imported any more: {error}", name=module.__name__
+            ) from error
+        exec(marshal.loads(zlib.decompress(data)), module.__dict__)  # noqa: S102, S302 - our own code
+
+
+def install() -> None:
+    """Ask the archive before Python's finder of files, and after the interpreter's own modules."""
+    sys.meta_path.insert(2, Finder(sys._pyinstaller_pyz))  # type: ignore[attr-defined,arg-type]
+    sys.frozen = True  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    install()
