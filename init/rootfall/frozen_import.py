@@ -6,12 +6,11 @@ and os. Here all modules are in one archive (PyInstaller's PYZ: a table, then ea
 sys._pyinstaller_pyz names as FILE?OFFSET. Extension modules are files, for Python's own finder. Uses built-in modules only.
 """
 
+import _frozen_importlib
 import marshal
 import posix
 import sys
 import zlib
-
-import _frozen_importlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class Finder:
         self._start = int(start)
         header = self._read(8, 4)  # after "PYZ\\0" and Python's magic number
         end = self._read(int.from_bytes(header, "big"), -1)
-        self._entries: dict[str, tuple[int, int, int]] = dict(marshal.loads(end))
+        self._entries: dict[str, tuple[int, int, int]] = dict(marshal.loads(end))  # noqa: S302 - our own table
 
     def _read(self, offset: int, length: int) -> bytes:
         fd = posix.open(self._path, posix.O_RDONLY | posix.O_CLOEXEC)
@@ -46,7 +45,7 @@ class Finder:
         entry = self._entries.get(name)
         if entry is None:
             return None
-        return _frozen_importlib.ModuleSpec(name, self, is_package=entry[0] == _PACKAGE)
+        return _frozen_importlib.ModuleSpec(name, self, is_package=entry[0] == _PACKAGE)  # type: ignore[arg-type]
 
     def create_module(self, spec: object) -> None:
         """For the import system: a module like any other."""
@@ -65,7 +64,7 @@ class Finder:
 
 def install() -> None:
     """Ask the archive before Python's finder of files, and after the interpreter's own modules."""
-    sys.meta_path.insert(2, Finder(sys._pyinstaller_pyz))  # type: ignore[attr-defined,arg-type]
+    sys.meta_path.insert(2, Finder(sys._pyinstaller_pyz))  # type: ignore[attr-defined]
     sys.frozen = True  # type: ignore[attr-defined]
 
 
