@@ -15,8 +15,9 @@ standins.install()
 if sys.argv[1:2] == ["container"] and sys.argv[0] != "/init":  # the kernel may hand that word to /init
     import os
 
-    from rootfall.linux import signals
+    from rootfall.linux import quick_import, signals
 
+    quick_import.install()
     if not signals.ignored(signals.SIGINT):
         signals.set_default(signals.SIGINT)  # Python's own way to end by Ctrl-C prints a traceback
     from rootfall.container.command import main as container

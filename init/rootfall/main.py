@@ -97,6 +97,8 @@ def hand_over(this: steps.Boot, stage: steps.Stage) -> None:
     this.timeline.add("check the new root", start, init)
 
     # Hand over. From here on the files of this very program disappear: nothing may be imported.
+    for line in this.timeline.lines():
+        this.log.line(console.DEBUG, f"timeline: {line}")
     this.log.info(f"switch_root: switch to {handover.new_root} and execute {init}: now")
     start = time.monotonic_ns()
     stage.irreversible = True

@@ -8,6 +8,8 @@ import time
 
 from rootfall.record import NamedTuple
 
+_TO_A_LINE = 12  # spans in one record of the kernel's log
+
 
 class Span(NamedTuple):
     """One thing that took time: nanoseconds since the kernel started; `detail` says with what outcome."""
@@ -29,6 +31,11 @@ class Timeline:
     def add(self, name: str, start: int, detail: str = "") -> None:
         """A span that began at `start` (time.monotonic_ns()) and ends now."""
         self.spans.append(Span(name, start, time.monotonic_ns(), detail))
+
+    def lines(self) -> tuple[str, ...]:
+        """For the kernel's log, whose records are short: the spans, start and end in seconds since the kernel started."""
+        words = [f"{s.name} {s.start / 1e9:.3f}-{s.end / 1e9:.3f}" for s in self.spans]
+        return tuple(", ".join(words[i : i + _TO_A_LINE]) for i in range(0, len(words), _TO_A_LINE))
 
     def to_json(self) -> str:
         """`{"clock": "monotonic", "unit": "ns", "started", "spans": [{"name", "start", "end", "detail"}, …]}`.

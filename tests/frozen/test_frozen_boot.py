@@ -70,6 +70,9 @@ def test_the_real_init_runs_with_what_the_kernel_gave(tree: Path, tmp_path: Path
     assert booted.facts("env") == [f"{name}={value}" for name, value in GIVEN.items()]
     assert booted.facts("fd") == ["0 /dev/console", "1 /dev/console", "2 /dev/console"]
     assert booted.facts("signal") == []
+    assert re.search(
+        r"rootfall: timeline: mount /proc /sys /dev /run [\d.]+-[\d.]+, make the plan [\d.]+-", booted.console
+    )
     points = [line.split()[4] for line in booted.facts("mount")]
     assert {"/", "/proc", "/sys", "/dev", "/run"} <= set(points)
     assert points.count("/") == 1, "nothing of the initramfs is mounted any more"

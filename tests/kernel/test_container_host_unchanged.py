@@ -36,6 +36,9 @@ GOOD: tuple[tuple[tuple[str, ...], tuple[str, ...], int], ...] = (
     (("--hostname", "elsewhere"), ("true",), 0),
     (("--propagation", "shared"), ("true",), 0),
     (("--as-pid1",), ("true",), 0),
+    (("--tty",), ("sh", "-c", "test -t 0 && exit 9"), 9),
+    (("--put-old", "/mnt"), ("true",), 0),
+    (("--unshare", "time", "--hostname", "x"), ("true",), 0),
     (("--network", "host"), ("true",), 0),
     # What it leaves running, it does not leave.
     ((), ("sh", "-c", "sleep 1000 & sleep 1000 & exit 3"), 3),

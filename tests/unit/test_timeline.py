@@ -33,6 +33,14 @@ def test_the_timeline_is_read_back(spans: list[tuple[str, str]]) -> None:
     assert all(before <= s["end"] <= time.monotonic_ns() for s in found["spans"])
 
 
+def test_the_kernels_log_gets_each_span_with_its_start_and_end() -> None:
+    timeline = Timeline()
+    timeline.spans = [Span(f"s{n}", n * 10**9, n * 10**9 + 5 * 10**6) for n in range(13)]
+    first, second = timeline.lines()
+    assert first.split(", ")[3] == "s3 3.000-3.005"
+    assert second == "s12 12.000-12.005"
+
+
 def test_threads_lose_no_span() -> None:
     timeline = Timeline()
 
