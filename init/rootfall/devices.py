@@ -10,7 +10,7 @@ import os
 import time
 
 from rootfall import hardware
-from rootfall.console import DEBUG, Log, status_line
+from rootfall.console import DEBUG, Log, say, status_line
 from rootfall.errors import DeviceError
 from rootfall.linux import blkid
 from rootfall.model import DeviceRef
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
     from rootfall.linux.udev import Monitor
     from rootfall.modules import Loader
+    from rootfall.progress import Watch, Work
 
 _BY = {"by-uuid": "UUID", "by-label": "LABEL", "by-partuuid": "PARTUUID", "by-partlabel": "PARTLABEL"}
 _PULSE = 1.0  # seconds between two looks at the clock while nothing happens
 _QUIET = 2.0  # seconds without an event after which it is asked whether anything can still come
 _MOST_LIMITS = 10  # a device that comes and goes for ever extends the limit up to so many times it
 _BATCH = 256  # uevents that are taken between two looks at the clock
-_STUCK = 120.0  # seconds after which a module that is still being loaded counts as progress no more
+_FLAPPING = "in which devices kept coming and going"
+_STUCK = 120.0  # seconds after which a module that is being loaded, or an array that does not move, is no progress
 _RAM_AND_FLOPPY = (1, 2)  # majors (Documentation/admin-guide/devices.txt): never a root that has to be looked for
 
 _GLANCED, _LISTED, _READ = 0, 1, 2  # what is known of a device: the kernel's word, its partition entry, its content
@@ -149,7 +151,9 @@ class Search:
             None  # of "auto": the PARTUUID of the EFI system partition that was booted from; "": unknown
         )
         self._monitor, self._loader, self._by_hardware = monitor, loader, by_hardware
+        self._watch: Watch | None = None
         self._events = self._said = 0
+        self._question = ""
         self.recent: list[Any] = []  # the last uevents, for the report
 
     def present(self) -> BlockDevice | None:
@@ -165,12 +169,14 @@ class Search:
     def wait(self, timeout: float | None, log: Log) -> BlockDevice:
         """Look at each device that appears or changes until one answers.
 
-        `timeout` seconds (None: for ever) count from the last progress: an event, a module that came in or is being loaded;
-        ten times that is the most. With a timeout it ends early when nothing can come any more. Raises DeviceError with
-        what was seen.
+        `timeout` seconds (None: for ever) count from the last progress: an event, a module that came in or is being loaded,
+        an array that is being synchronized; ten times that is the most. While somebody is asked for something no time
+        counts. With a timeout it ends early when nothing can come any more. Raises DeviceError with what was seen.
         """
-        began = changed = progress = time.monotonic()
+        began = first = changed = progress = looked = time.monotonic()
+        pulse = _PULSE if timeout is None else min(_PULSE, timeout)
         state: tuple[int, int] = (-1, 0)
+        work: Work | None = None
         while (found := self._answer()) is None:
             now = time.monotonic()
             loaded = self._loader.finished if self._loader else 0
@@ -178,14 +184,16 @@ class Search:
                 state, changed, progress = (self._events, loaded), now, now
             elif self._loader and self._loader.pending and now - changed < _STUCK:
                 progress = now
-            if timeout is not None and now - progress >= timeout:
-                raise self._not_found(f"{self.ref} in {now - began:.0f} s")
-            if timeout is not None and now - began >= _MOST_LIMITS * timeout:
-                raise self._not_found(f"{self.ref} in {now - began:.0f} s, in which devices kept coming and going")
-            if timeout is not None and now - progress >= _QUIET and not self._anything_to_come():
-                raise self._not_found(f"{self.ref}: no driver is being loaded and no bus can bring a disk any more")
-            self._say(log, began, now, timeout)
-            self._take(_PULSE if timeout is None else min(_PULSE, timeout))
+            if now - looked >= pulse:
+                looked, before, work = now, work, self._work(now)
+                if work.asked or (before and before.asked):
+                    first = progress = now
+                elif work.syncs:
+                    progress = now
+            if timeout is not None:
+                self._check(timeout, now - began, now - first, now - progress, work)
+            self._say(log, began, now, timeout, work)
+            self._take(pulse)
         self._end_of_line()
         return found
 
@@ -194,6 +202,24 @@ class Search:
         if self.ref.kind not in ("PATH", "DEVNUM", "AUTO"):
             self._drain()
             self._answer()
+
+    def _check(self, timeout: float, waited: float, counted: float, idle: float, work: "Work | None") -> None:
+        """Raise DeviceError when the time is up, or nothing can come any more."""
+        if idle >= timeout:
+            raise self._not_found(f"{self.ref} in {waited:.0f} s")
+        if counted >= _MOST_LIMITS * timeout:
+            what = f"in which there was no end of {work}" if work and work.syncs else _FLAPPING
+            raise self._not_found(f"{self.ref} in {waited:.0f} s, {what}")
+        if idle >= _QUIET and not self._anything_to_come():
+            raise self._not_found(f"{self.ref}: no driver is being loaded and no bus can bring a disk any more")
+
+    def _work(self, now: float) -> "Work":
+        """What goes on without a uevent. A boot that finds its root within a second does without the module."""
+        if self._watch is None:
+            from rootfall import progress
+
+            self._watch = progress.Watch(_STUCK)
+        return self._watch.look(now)
 
     def _anything_to_come(self) -> bool:
         return bool((self._loader and self._loader.pending) or hardware.sources())
@@ -233,7 +259,7 @@ class Search:
             if modalias:
                 self._loader.offer(modalias)
 
-    def _say(self, log: Log, began: float, now: float, timeout: float | None) -> None:
+    def _say(self, log: Log, began: float, now: float, timeout: float | None, work: "Work | None") -> None:
         """What is being waited for and since when: once in the log, then once a second on one line of the console."""
         waited = int(now - began)
         if waited < 1 or waited == self._said:
@@ -241,13 +267,25 @@ class Search:
         if not self._said:
             log.line(DEBUG, f"device: wait for {self.ref}: not there yet")
         self._said = waited
+        if work and work.asked:
+            self._say_question(work.asked)
+            return
+        self._question = ""
         limit = "for ever" if timeout is None else f"up to {timeout:g} s after the last event"
         loading = f", loading {' '.join(self._loader.pending)}" if self._loader and self._loader.pending else ""
-        text = f"rootfall: waiting for {self.ref}: {waited} s, {limit}; block devices: {len(self.seen)}{loading}"
-        status_line(text)
+        text = f"waiting for {self.ref}: {waited} s, {limit}; block devices: {len(self.seen)}{loading}"
+        if work and work.syncs:  # the line is cut where it is too long
+            text = f"{work}, {waited} s, waiting for {self.ref}"
+        status_line(f"rootfall: {text}")
+
+    def _say_question(self, question: str) -> None:
+        """On a line of its own, and once: whoever types an answer there is not written over each second."""
+        if question != self._question:
+            say("", f"rootfall: somebody is asked: {question}; the wait for {self.ref} goes on after it")
+            self._question = question
 
     def _end_of_line(self) -> None:
-        if self._said:
+        if self._said and not self._question:
             status_line("")
 
     def _look_at(self, device: "Any") -> None:

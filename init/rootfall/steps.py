@@ -122,7 +122,13 @@ def mount_root(step: plan.MountRoot, boot: Boot) -> str:
 
         unknown = "give rootfstype= (or boot.root.fstype) if it is a file system that libblkid does not know"
         hint = near_miss.container(device) or unknown
-        raise DeviceError("mount the root", device.node, seen=f"it holds {_CONTENTS.get(found, found)}", hint=hint)
+        holds = f"it holds {_CONTENTS.get(found, found)}"
+        if device.fault:
+            holds, hint = (
+                device.fault,
+                "the kernel's log may say why; is the disk, its cable or its controller failing?",
+            )
+        raise DeviceError("mount the root", device.node, seen=holds, hint=hint)
     if boot.loader is not None:
         boot.loader.request(f"fs-{each}" for each in fstypes)
         # All of them: a driver that is still being loaded must not be cut short by the hand-over.

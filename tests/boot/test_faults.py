@@ -23,6 +23,7 @@ from rootfall_qemu.vm import VM
 from tests.boot import images
 from tests.boot.booted import DEADLINE, Booted, snapshots
 from tests.boot.failure import HEAD, Report, report
+from tests.boot.hooks import HERE
 from tests.boot.roots import UUID
 from tests.guest.material import compile_static
 from tests.guest.report import parse
@@ -33,6 +34,7 @@ QUIET = "console=ttyS0 quiet panic=-1 no_timer_check"  # which fails on a busy h
 SOURCE = Path(__file__).with_name("fault_init.c")
 ROOT = f"root=UUID={UUID}"
 READ_ERROR = "file.inject-error.0.event=none,file.inject-error.0.iotype=read,file.inject-error.0.errno=5"
+FLAWED = images.PLAIN.replace("  on_failure", "  hooks: [flawed]\n  on_failure") + f"  hooks_from: {HERE}\n"
 # The kernel alone needs nearly all of it.
 ENOUGH, TOO_LITTLE = 112, 80  # MiB
 
@@ -212,6 +214,43 @@ def test_an_init_that_cannot_be_read_is_reported_before_the_switch(run: Run, wit
     seen = failed(run(ROOT, disk=False, extra=extra))
     assert seen["failed"] == ("cannot find an init in the new root /sysroot",)
     assert "/sbin/init cannot be read: Input/output error" in seen["seen"]
+
+
+@pytest.fixture
+def flawed(run: Run, kernel: DebianKernel, image: Callable[..., Path]) -> Callable[..., Report]:
+    """`flawed(target, first, count)` is the report of a boot from /dev/mapper/flawed, with these sectors as such a target."""
+
+    def fails(target: str, first: int, count: int, append: str = "") -> Report:
+        append = f"root=/dev/mapper/flawed flaw={target},{first},{count} {append}"
+        return failed(run(append, image(kernel, FLAWED)))
+
+    return fails
+
+
+def test_a_device_of_device_mapper_that_gives_errors_at_the_mount_is_reported_with_the_errno(
+    flawed: Callable[..., Report],
+) -> None:
+    seen = flawed("error", 4, 2, "rootfstype=ext4")  # the KiB after the superblock: the groups' descriptors
+    assert seen["failed"] == ("cannot mount the root /dev/dm-0 as ext4",)
+    assert seen["errno"] == ("5, Input/output error",)
+    assert any("EXT4-fs (dm-0): can't read group descriptor 0" in line for line in seen["kernel"])
+
+
+def test_a_flakey_device_under_the_init_is_reported_before_the_switch(
+    flawed: Callable[..., Report], witness_root: Path
+) -> None:
+    seen = flawed("flakey", 2 * first_block(witness_root, "/sbin/init"), 2)
+    assert seen["failed"] == ("cannot find an init in the new root /sysroot",)
+    assert "/sbin/init cannot be read: Input/output error" in seen["seen"]
+
+
+def test_a_device_of_device_mapper_that_is_down_altogether_is_reported_as_unreadable(
+    flawed: Callable[..., Report],
+) -> None:
+    seen = flawed("flakey", 0, 32768)
+    assert seen["failed"] == ("cannot mount the root /dev/dm-0",)
+    assert seen["seen"] == ("cannot be read: Input/output error",)
+    assert any("I/O error on dev dm-0" in line for line in seen["kernel"])
 
 
 def test_a_disk_that_vanishes_after_it_was_found_is_reported(

@@ -16,7 +16,8 @@ FLOORS = (
     "main",
     "plan steps emergency findings report save shell stops prove switch_root_command container.command container.launch "
     "container.pivot_command container.run_command container.boot_command",
-    "devices near_miss block_links dps hardware modules mounts new_root switch_root pivot_root systemd console timeline "
+    "devices near_miss block_links dps progress hardware modules mounts new_root switch_root pivot_root systemd console "
+    "timeline "
     "container.cgroups container.cgroup_events container.cgroup_files container.cgroup_keeper container.cgroup_v1 "
     "container.cgroup_v2 container.config container.failure container.id_maps container.namespaces "
     "container.privileges container.process container.profile container.program container.reaper container.refusal "
