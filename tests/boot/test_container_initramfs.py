@@ -31,7 +31,7 @@ fresh() { unshare -Urmpf mount -t proc fresh /second && echo allowed || echo ref
 echo "ODD before: $(fresh 2>/dev/null)"
 unshare -m sh -c 'mount --bind /croot /croot && cd /croot && pivot_root . .' 2>/dev/null; echo "ODD pivot: $?"
 before=$(cat /proc/self/mountinfo | sort)
-/usr/lib/rootfall/rootfall container run /croot -- /bin/sh /inside; echo "ODD status: $?"
+/usr/lib/rootfall/rootfall container run --seccomp unconfined /croot -- /bin/sh /inside; echo "ODD status: $?"
 /usr/lib/rootfall/rootfall container run /croot -- /bin/sh -c 'exit 3'; echo "ODD again: $?"
 [ "$before" = "$(cat /proc/self/mountinfo | sort)" ] && echo "ODD host: unchanged"
 rm -rf /croot/inside
@@ -40,7 +40,7 @@ poweroff -f
 INSIDE = r"""
 echo "ODD root: $(ls / | tr '\n' ' ')"
 echo "ODD above: $(ls /.. | tr '\n' ' ')$(cd ../../..; ls | tr '\n' ' ')"
-echo "ODD first: $(ls /proc/1/root/ | tr '\n' ' ')"
+echo "ODD first: $(ls /proc/1/root/ >/dev/null 2>&1 && echo shown || echo refused)"
 echo "ODD escape: $(ls -d /croot /usr/lib/rootfall /applets /second 2>/dev/null | wc -l)"
 echo "ODD fresh: $(unshare -Urmpf mount -t proc fresh /tmp 2>/dev/null && echo allowed || echo refused)"
 echo "ODD pid: $(ls -d /proc/[0-9]* | wc -l)"
@@ -68,9 +68,9 @@ def test_a_container_is_started_from_an_initramfs(
     said = dict(re.findall(r"^ODD (\S+?): (.*?) *$", booted.console.replace("\r", ""), re.MULTILINE))
     assert said["pivot"] == pivot, "what the kernel says of pivot_root(2) here"
     assert (said["status"], said["again"]) == ("0", "3")
-    assert set(said["root"].split()) == set(said["above"].split()) == set(said["first"].split())
+    assert set(said["root"].split()) == set(said["above"].split())
     assert set(said["root"].split()) == {"bin", "busybox", "dev", "inside", "proc", "sys", "tmp"}
-    assert said["escape"] == "0"
+    assert (said["first"], said["escape"]) == ("refused", "0")
     assert int(said["pid"]) < 8
     assert (said["before"], said["fresh"]) == ("allowed", "refused"), (
         "no whole proc of the host's is left to be had again"
