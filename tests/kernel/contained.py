@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from rootfall.container.model import Container, IdMapping, Mount, Process, Root
+from tests.kernel import sources
 
 LIMIT = 120.0  # seconds that a container has
 NOBODY = 65534
-INIT = Path(__file__).parents[2] / "init"
+INIT = sources.readable()
 PYTHON = os.path.realpath(sys.executable)
 PATH = "PATH=/bin"
 

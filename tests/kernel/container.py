@@ -21,7 +21,7 @@ from rootfall.container import launch
 from rootfall.container.model import Container, IdMapping, Mount, Process, Root
 from rootfall.errors import RootfallError
 from rootfall.linux import libc
-from tests.kernel import namespace
+from tests.kernel import namespace, sources
 
 NOBODY = 65534
 LIMIT = 60.0  # seconds for a container that takes a hundredth of one
@@ -99,6 +99,7 @@ def start(asked: Container, uid: int = 0, before: Callable[[], None] | None = No
         if before is not None:
             before()
         if uid:
+            sources.import_container_mode()
             os.setgroups([])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)

@@ -18,6 +18,7 @@ import pytest
 from rootfall.container.cgroup_files import hierarchies
 from rootfall.container.model import Container, Mount, Process, Resources, Root
 from tests.guest.material import HERE, compile_static
+from tests.kernel import contained
 
 LIMIT = 120.0  # seconds that a container has
 CGROUPS = Path("/sys/fs/cgroup")
@@ -291,7 +292,9 @@ def test_a_controller_that_is_not_mounted_is_refused_with_the_remedy(container: 
 
 def test_a_user_is_told_that_version_1_is_roots(container: Callable[..., Container]) -> None:
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    done = run(container("affinity", pids_max=9), *nobody)
+    script = f"import sys; sys.path.insert(0, {str(contained.INIT)!r})\n{RUN}"
+    words = [*nobody, contained.PYTHON, "-ISc", script, str(container("affinity", pids_max=9))]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert done.returncode == 125
     assert "cgroups of version 1 are root's" in done.stderr
 
