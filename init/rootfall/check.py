@@ -10,7 +10,6 @@ from __future__ import annotations
 from rootfall.errors import Problem
 from rootfall.model import BootConfig, Config, ImageConfig, OnFailure, Root
 from rootfall.schema import BOOT, LEVELS, Kind, RemedyError, Table, children, join
-from rootfall.similar import near
 from rootfall.yaml_tree import LIST, MAPPING, NOTHING, NUMBER, REFUSED, TEXT, Node, seen, short
 
 TYPE_CHECKING = False
@@ -163,6 +162,8 @@ def _config(found: Mapping[str, tuple[Node, Any]]) -> Config:
 
 def _unknown(table: Table, path: str, name: str) -> str:
     allowed = children(path, table)
+    from rootfall.similar import near  # few files have a slip
+
     guess = near(name, allowed)
     if guess is None:
         guess = next(

@@ -13,7 +13,6 @@ import rootfall
 from rootfall import device_ref
 from rootfall.model import DeviceRef
 from rootfall.record import NamedTuple
-from rootfall.similar import near
 from rootfall.yaml_tree import NUMBER, OTHER, TEXT, Node, seen
 
 TYPE_CHECKING = False
@@ -106,6 +105,8 @@ def _words(*words: str) -> Kind:
     def read(node: Node) -> str:
         if _text(node) in words:
             return node.text
+        from rootfall.similar import near  # few files have a slip
+
         guess = near(node.text, words)
         raise RemedyError(f'must be {_or(words)}, not {seen(node)}; did you mean "{guess}"?') if guess else ValueError
 

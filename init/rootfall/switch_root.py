@@ -9,11 +9,11 @@ into another mount. From `switch` on nothing may be imported: our own files are 
 
 import os
 
-from rootfall import pivot_root
+from rootfall import mountinfo, pivot_root
 from rootfall.errors import SwitchRootError
 from rootfall.linux import libc
 from rootfall.linux.kernel import Kernel
-from rootfall.record import NamedTuple
+from rootfall.mountinfo import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,27 +23,7 @@ _EBUSY, _EXDEV, _ENOTDIR, _EINVAL, _ENOSYS = 16, 18, 20, 22, 38
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class MountPoint(NamedTuple):
-    """A line of /proc/self/mountinfo: mount id, its parent's, and where it is mounted."""
-
-    id: int
-    parent: int
-    path: str
-
-
-def parse_mountinfo(text: str) -> tuple[MountPoint, ...]:
-    """/proc/self/mountinfo (proc(5)) with its octal escapes undone."""
-    found = []
-    for line in text.split("\n")[:-1]:  # a name may hold what else str.splitlines takes for the end of a line
-        fields = line.split(" ")
-        path = fields[4]
-        for escape, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-            path = path.replace(escape, plain)
-        found.append(MountPoint(int(fields[0]), int(fields[1]), path))
-    return tuple(found)
-
-
-def top_level(mounts: tuple[MountPoint, ...], new_root: str) -> tuple[str, ...]:
+def top_level(mounts: tuple[Mount, ...], new_root: str) -> tuple[str, ...]:
     """The mount points right below "/", in the order of mounting: what moves over. Not the new root, nor what holds it."""
     roots = {mount.id for mount in mounts if mount.path == "/"}
     below = new_root + "/"
@@ -56,7 +36,7 @@ def preflight(kernel: Kernel, new_root: str) -> None:
         raise SwitchRootError(
             "switch root", new_root, seen=f"process {kernel.getpid()}", hint="only PID 1 can hand over"
         )
-    mounts = parse_mountinfo(kernel.read_mountinfo())
+    mounts = mountinfo.parse(kernel.read_mountinfo())
     if new_root == "/":
         raise SwitchRootError("switch root", new_root, seen="it is the root already", hint="name the new one")
     if new_root not in {mount.path for mount in mounts}:
@@ -76,7 +56,7 @@ def move_mounts(kernel: Kernel, new_root: str) -> tuple[str, ...]:
     console all the same, since the descriptors 0 to 2 that are open on it stay open.
     """
     kernel.mount(None, "/", None, libc.MS_REC | libc.MS_PRIVATE)  # out of a shared mount nothing can be moved
-    mounts = parse_mountinfo(kernel.read_mountinfo())
+    mounts = mountinfo.parse(kernel.read_mountinfo())
     taken, lost = {mount.path for mount in mounts}, []
     for path in top_level(mounts, new_root):
         target = new_root + path

@@ -25,7 +25,7 @@ FLOORS = (
     "container.attach container.attributes container.cgroup_view container.dev container.enter container.hide "
     "container.in_root container.mount_walk container.mounts container.observe container.overlay container.ramfs "
     "container.boot container.shutdown",
-    "cmdline config check schema similar hook hook_list yaml_tree device_ref modalias ready "
+    "cmdline config check schema similar hook hook_list yaml_tree device_ref modalias mountinfo ready "
     "linux linux.blkid linux.kernel linux.libc linux.process linux.signals linux.standins linux.seccomp linux.tty linux.udev "
     "linux.capabilities linux.mount_api linux.namespaces linux.statx password "
     "container container.model container.plan container.defaults container.forms container.option_table container.options "
@@ -33,7 +33,7 @@ FLOORS = (
     "model errors record",
 )
 PURE = (
-    "cmdline config check schema similar hook hook_list yaml_tree device_ref modalias ready model errors record "
+    "cmdline config check schema similar hook hook_list yaml_tree device_ref modalias mountinfo ready model errors record "
     "container container.model container.plan container.defaults container.forms container.option_table container.options "
     "container.seccomp container.diagnose container.facts container.mount_checks"
 ).split()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfall import mounts, switch_root
+from rootfall import mountinfo, mounts, switch_root
 from rootfall.errors import MountError, SwitchRootError
 from rootfall.linux import libc
 from rootfall.linux.kernel import Kernel
@@ -22,7 +22,7 @@ Run = Callable[[Callable[[], None]], None]
 
 
 def points() -> list[str]:
-    return [mount.path for mount in switch_root.parse_mountinfo(Kernel().read_mountinfo())]
+    return [mount.path for mount in mountinfo.parse(Kernel().read_mountinfo())]
 
 
 def initramfs(tmp_path: Path) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfall import switch_root, switch_root_command
+from rootfall import mountinfo, switch_root, switch_root_command
 from rootfall.errors import SwitchRootError
 from rootfall.linux import libc
 from rootfall.linux.kernel import Kernel
@@ -79,7 +79,7 @@ def test_the_hand_over_of_a_caller_who_has_moved_proc_himself(in_namespace: Run,
         with pytest.raises(Executed) as end:
             switch_root_command.hand_over(Request("/sysroot", "sbin/init", ("a",)), NoExec("/sysroot"))
         assert end.value.args == ("/sbin/init", ("/sbin/init", "a"))
-        found = [mount.path for mount in switch_root.parse_mountinfo(Kernel().read_mountinfo())]
+        found = [mount.path for mount in mountinfo.parse(Kernel().read_mountinfo())]
         assert sorted(found) == ["/", "/dev", "/proc", "/run", "/sys"]
 
     in_namespace(test)

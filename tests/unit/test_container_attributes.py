@@ -3,6 +3,7 @@
 
 import pytest
 
+from rootfall import mountinfo
 from rootfall.container import attributes, mount_walk
 from rootfall.container.model import Container, Process, Root
 from rootfall.container.plan import make_plan
@@ -61,15 +62,11 @@ def test_attributes_have_their_flags_of_mount_2() -> None:
     assert attributes.mount_flags(SAFE | MOUNT_ATTR_NOATIME) == libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOATIME
 
 
-def test_mountinfo_is_read_with_its_escapes_and_optional_fields() -> None:
-    text = (
-        "22 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n"
-        "30 22 0:20 /a\\040b /mnt/c\\134d rw shared:2 master:1 - tmpfs none rw\n"
-        "31 30 0:21 / /mnt/c\\134d/proc rw - proc proc rw\n"
+def test_what_is_inside_of_a_mount_is_found_at_any_depth() -> None:
+    text = "".join(
+        f"{number} {parent} 0:1 / / rw - tmpfs none rw\n" for number, parent in ((22, 1), (30, 22), (31, 30), (32, 31))
     )
-    lines = mount_walk.parse(text)
-    assert lines[1] == mount_walk.Line(30, 22, "/a b", "/mnt/c\\d", "tmpfs")
-    assert mount_walk.inside(lines, 30) == {30, 31}
+    assert mount_walk.inside(mountinfo.parse(text), 30) == {30, 31, 32}
 
 
 def test_a_container_without_a_mount_namespace_has_no_plan() -> None:

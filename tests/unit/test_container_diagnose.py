@@ -5,10 +5,12 @@ import errno
 
 import pytest
 
+from rootfall import mountinfo
 from rootfall.container import pivot_command
 from rootfall.container.diagnose import checks, diagnose
-from rootfall.container.facts import Act, Facts, Mount, Place, parse_mountinfo, quote, uppermost
+from rootfall.container.facts import Act, Facts, Place, quote, uppermost
 from rootfall.container.pivot_command import Request, UsageError, parse
+from rootfall.mountinfo import Mount
 
 # A machine as it is, with a new root and a mount whose name needs care.
 MOUNTINFO = """\
@@ -18,7 +20,7 @@ MOUNTINFO = """\
 41 40 0:41 / /new/a\\040b\\011c\\134d rw unbindable - tmpfs tmpfs rw
 42 27 254:0 /gone//deleted /bound rw - ext4 /dev/vda rw
 """
-MOUNTS = parse_mountinfo(MOUNTINFO) | {1: Mount(1, 1, "", "", 0, "rootfs")}
+MOUNTS = {each.id: each for each in (*mountinfo.parse(MOUNTINFO), Mount(1, 1, "", "", 0, "rootfs"))}
 ROOT = Place("/", "/", 27)
 NEW = Place("/new", "/new", 40)
 OLD = Place("/new/old", "/new/old", 40, mount_root=False)
@@ -28,17 +30,6 @@ def facts(new: Place = NEW, old: Place = OLD, root: Place = ROOT, **others: obje
     """A pivot_root that would succeed, but for what is given; no mount is shared."""
     mounts = {number: mount._replace(peers=0) for number, mount in MOUNTS.items()}
     return Facts(new, old, root, mounts)._replace(**others)  # type: ignore[arg-type]
-
-
-def test_mountinfo_is_read_with_its_optional_fields_and_escapes() -> None:
-    assert MOUNTS[40] == Mount(40, 27, "/", "/new", 7, "tmpfs")
-    assert MOUNTS[41] == Mount(41, 40, "/", "/new/a b\tc\\d", 0, "tmpfs", unbindable=True)
-    assert MOUNTS[42].root == "/gone//deleted"
-
-
-def test_a_name_may_hold_all_that_is_not_escaped() -> None:
-    odd = "/a\r\f\x85\u2028\udcff"
-    assert parse_mountinfo(f"5 4 0:1 / {odd} rw - tmpfs tmpfs rw\n")[5].path == odd
 
 
 def test_what_is_mounted_on_top_is_what_counts() -> None:

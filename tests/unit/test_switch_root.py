@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfall import console, main, mounts, new_root, steps, switch_root
+from rootfall import console, main, mountinfo, mounts, new_root, steps, switch_root
 from rootfall.errors import RootfallError, SwitchRootError
 from rootfall.linux import libc, signals
 from rootfall.linux.kernel import Kernel
@@ -153,24 +153,14 @@ def acts(kernel: FakeKernel) -> list[tuple[object, ...]]:
     return [c for c in kernel.calls if c[0] not in ("getpid", "read_mountinfo", "open_below") and c not in looks]
 
 
-def test_mountinfo_is_read_with_its_escapes() -> None:
-    text = "7 1 8:1 / /a\\040b\\011c\\012d\\134040e rw shared:1 - ext4 x rw\n"
-    assert switch_root.parse_mountinfo(text) == ((7, 1, "/a b\tc\nd\\040e"),)
-
-
-def test_a_name_in_mountinfo_may_hold_what_looks_like_the_end_of_a_line() -> None:
-    text = "7 1 8:1 / /a\u2028\f\x85\r rw - ext4 x rw\n"
-    assert switch_root.parse_mountinfo(text) == ((7, 1, "/a\u2028\f\x85\r"),)
-
-
 def test_only_what_is_mounted_on_the_root_itself_moves() -> None:
-    assert switch_root.top_level(switch_root.parse_mountinfo(MOUNTINFO), NEW) == API
+    assert switch_root.top_level(mountinfo.parse(MOUNTINFO), NEW) == API
 
 
 def test_with_a_nullfs_below_the_same_mounts_move() -> None:
     """Linux 7.0 and later: two mounts on /."""
     text = "1 0 0:1 / / ro - nullfs none ro\n" + MOUNTINFO
-    assert switch_root.top_level(switch_root.parse_mountinfo(text), NEW) == API
+    assert switch_root.top_level(mountinfo.parse(text), NEW) == API
 
 
 def test_pivot_root_where_the_kernel_can(old_root: Path) -> None:
@@ -277,7 +267,7 @@ def test_what_cannot_even_be_let_go_of_is_survived(old_root: Path) -> None:
 def test_the_mount_that_holds_the_new_root_is_neither_moved_nor_let_go(old_root: Path) -> None:
     text = "22 1 0:2 / / rw - r r rw\n23 22 0:3 / /run rw - t t rw\n24 23 8:1 / /run/new rw - e e rw\n"
     text += "25 22 0:4 / /run/newer rw - t t rw\n"
-    assert switch_root.top_level(switch_root.parse_mountinfo(text), "/run/new") == ("/run/newer",)
+    assert switch_root.top_level(mountinfo.parse(text), "/run/new") == ("/run/newer",)
     kernel = FakeKernel(old_root)
     kernel.mountinfo = text
     kernel.directories = {"/run/new"}

@@ -7,6 +7,7 @@ hierarchy whose mount does not show the caller's own cgroup is left out: there w
 
 import os
 
+from rootfall import mountinfo
 from rootfall.record import NamedTuple
 
 NAMES_1 = {"io": "blkio"}  # version 2's name of a controller: version 1's, where it is another
@@ -36,17 +37,14 @@ def hierarchies() -> tuple[Hierarchy, ...]:
         _, controllers, path = line.split(":", 2)
         paths |= dict.fromkeys(controllers.split(","), path)
     found: dict[tuple[str, ...], Hierarchy] = {}
-    for line in text("/proc/self/mountinfo").splitlines():
-        left, _, right = line.partition(" - ")
-        root, mount = (_plain(each) for each in left.split(" ")[3:5])
-        kind, _, options = right.split(" ")[:3]
-        names = ("",) if kind == "cgroup2" else tuple(each for each in options.split(",") if each in paths)
-        if not kind.startswith("cgroup") or not names or names in found:
+    for mount in mountinfo.parse(text("/proc/self/mountinfo")):
+        version = {"cgroup": 1, "cgroup2": 2}.get(mount.fstype, 0)
+        names = ("",) if version == 2 else tuple(each for each in mount.options.split(",") if each in paths)
+        if not version or not names or names in found:
             continue
-        if own := _below(mount, root, paths.get(names[0], "")):
-            version = 2 if kind == "cgroup2" else 1
-            words = tuple(text(f"{mount}/cgroup.controllers").split()) if version == 2 else names
-            found[names] = Hierarchy(version, words, mount, own)
+        if own := _below(mount.path, mount.root, paths.get(names[0], "")):
+            words = tuple(text(f"{mount.path}/cgroup.controllers").split()) if version == 2 else names
+            found[names] = Hierarchy(version, words, mount.path, own)
     return tuple(found.values())
 
 
@@ -56,13 +54,6 @@ def _below(mount: str, root: str, path: str) -> str:
     if not f"{path}/".startswith(f"{root}/") or ".." in path.split("/"):
         return ""
     return (mount + path[len(root) :]).rstrip("/")
-
-
-def _plain(word: str) -> str:
-    """A field of mountinfo without its octal escapes (proc_pid_mountinfo(5))."""
-    for escape, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        word = word.replace(escape, character)
-    return word
 
 
 def text(path: str) -> str:

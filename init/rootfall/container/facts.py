@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What an answer of pivot_root(2) depends on, as records: places, mounts, privileges; and mountinfo read into them. Pure.
+"""What an answer of pivot_root(2) depends on, as records: places, mounts, privileges. Pure.
 
 A mount's propagation and the tree of mounts are in /proc/PID/mountinfo (proc(5)), which hides what is outside of a chroot and
 below the root's own mount; statmount(2) shows that, too, where there is one. `observe` reads both; `diagnose` concludes.
 """
 
+from rootfall.mountinfo import Mount
 from rootfall.record import NamedTuple
 
 TYPE_CHECKING = False
@@ -12,18 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MS_BIND, MS_REC, MS_SLAVE = 4096, 16384, 1 << 19
-
-
-class Mount(NamedTuple):
-    """A mount by mountinfo or statmount(2); `path` is empty where it is out of sight, `peers` 0 where it is not shared."""
-
-    id: int
-    parent: int
-    root: str
-    path: str
-    peers: int
-    fstype: str
-    unbindable: bool = False
 
 
 class Place(NamedTuple):
@@ -122,24 +111,6 @@ def quote(path: str) -> str:
     """A path as a shell takes it."""
     plain = path and all(each.isalnum() or each in "/._-+:=@%," for each in path)
     return path if plain else "'" + path.replace("'", "'\\''") + "'"
-
-
-def parse_mountinfo(text: str) -> dict[int, Mount]:
-    """/proc/PID/mountinfo (proc(5)), by mount id. Lines end with a newline and with nothing else: a name may hold the rest."""
-    found = {}
-    for line in filter(None, text.split("\n")):
-        fields = line.split(" ")
-        end = fields.index("-", 6)
-        options = dict(each.partition(":")[::2] for each in fields[6:end])
-        root, path = (_unescaped(each) for each in fields[3:5])
-        mount = Mount(int(fields[0]), int(fields[1]), root, path, int(options.get("shared", 0)), fields[end + 1])
-        found[mount.id] = mount._replace(unbindable="unbindable" in options)
-    return found
-
-
-def _unescaped(text: str) -> str:
-    first, *rest = text.split("\\")
-    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
 def uppermost(place: Place, mounts: "Mapping[int, Mount]") -> Place:

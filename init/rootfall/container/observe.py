@@ -8,8 +8,10 @@ into itself: ELOOP, or EINVAL if it is locked). mount_namespaces(7) says what lo
 
 import os
 
-from rootfall.container.facts import Facts, Mount, Place, parse_mountinfo, uppermost
+from rootfall import mountinfo
+from rootfall.container.facts import Facts, Place, uppermost
 from rootfall.linux import libc, statx
+from rootfall.mountinfo import Mount
 
 _EACCES, _EPERM, _EINVAL, _ELOOP = 13, 1, 22, 40
 _CAP_SYS_ADMIN = 21
@@ -84,7 +86,7 @@ def _read(path: str) -> str:
 
 
 def _mountinfo(process: str) -> dict[int, Mount]:
-    return parse_mountinfo(_read(f"/proc/{process}/mountinfo"))
+    return {each.id: each for each in mountinfo.parse(_read(f"/proc/{process}/mountinfo"))}
 
 
 def _status() -> dict[str, str]:

@@ -7,7 +7,9 @@ the errno stays the authority, the cause is the best that can be seen from here.
 
 import os
 
+from rootfall import mountinfo
 from rootfall.errors import ContainerError
+from rootfall.linux.kernel import Kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +95,10 @@ def add_cause(fault: ContainerError, names: "Sequence[str]") -> ContainerError:
 
 def chrooted() -> bool:
     """Whether our root is not the root of our mount namespace, as far as can be seen: no mount is on "/"."""
-    return not any(line.split()[4:5] == ["/"] for line in _read("/proc/self/mountinfo").splitlines())
+    try:
+        return not any(each.path == "/" for each in mountinfo.parse(Kernel().read_mountinfo()))
+    except OSError:
+        return True  # no /proc: few roots but those have none
 
 
 def unmapped() -> bool:
