@@ -65,32 +65,37 @@ def resolve(root: str, path: str) -> str:
 
 
 def read_elf(path: str) -> Elf | None:
-    """The ELF header of a file, or None when it is no ELF file."""
-    with open(path, "rb", buffering=0) as file:
-        head = file.read(64)
-        if head[:4] != b"\x7fELF" or len(head) < 52:
-            return None
-        little = head[5] == 1
-        wide = head[4] == 2
+    """The ELF header of a file, or None when it is no ELF file. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return elf_of(fd)
+    finally:
+        os.close(fd)
 
-        def number(data: bytes, offset: int, size: int) -> int:
-            return int.from_bytes(data[offset : offset + size], "little" if little else "big")
 
-        machine = number(head, 18, 2)
-        offset = number(head, 32, 8) if wide else number(head, 28, 4)
-        size, count = (number(head, 54, 2), number(head, 56, 2)) if wide else (number(head, 42, 2), number(head, 44, 2))
-        file.seek(min(offset, _FAR))
-        table = file.read(min(size * count, _LARGEST_TABLE))
-        for at in range(0, len(table), size or 1):
-            if number(table, at, 4) == _PT_INTERP:
-                start, length = (
-                    (number(table, at + 8, 8), number(table, at + 32, 8))
-                    if wide
-                    else (number(table, at + 4, 4), number(table, at + 16, 4))
-                )
-                file.seek(min(start, _FAR))
-                name = file.read(min(length, _PATH_MAX)).partition(b"\0")[0]
-                return Elf(machine, name.decode(errors="surrogateescape"))
+def elf_of(fd: int) -> Elf | None:
+    """The same of an open file."""
+    head = os.pread(fd, 64, 0)
+    if head[:4] != b"\x7fELF" or len(head) < 52:
+        return None
+    little, wide = head[5] == 1, head[4] == 2
+
+    def number(data: bytes, offset: int, size: int) -> int:
+        return int.from_bytes(data[offset : offset + size], "little" if little else "big")
+
+    machine = number(head, 18, 2)
+    offset = number(head, 32, 8) if wide else number(head, 28, 4)
+    size, count = (number(head, 54, 2), number(head, 56, 2)) if wide else (number(head, 42, 2), number(head, 44, 2))
+    table = os.pread(fd, min(size * count, _LARGEST_TABLE), min(offset, _FAR))
+    for at in range(0, len(table), size or 1):
+        if number(table, at, 4) == _PT_INTERP:
+            start, length = (
+                (number(table, at + 8, 8), number(table, at + 32, 8))
+                if wide
+                else (number(table, at + 4, 4), number(table, at + 16, 4))
+            )
+            name = os.pread(fd, min(length, _PATH_MAX), min(start, _FAR)).partition(b"\0")[0]
+            return Elf(machine, name.decode(errors="surrogateescape"))
     return Elf(machine, "")
 
 

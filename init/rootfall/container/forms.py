@@ -344,12 +344,7 @@ def _flag(when_yes: object, when_no: object) -> Form:
     return Form("", "yes or no", read)
 
 
-FLAG, INVERTED, VOLATILE, HOST_NETWORK = (
-    _flag(True, False),
-    _flag(False, True),
-    _flag("volatile", ""),
-    _flag(False, True),
-)
+FLAG, INVERTED, VOLATILE = _flag(True, False), _flag(False, True), _flag("volatile", "")
 NAME = Form("NAME", "letters, digits and _ . + -, at most 128, a letter or digit first", name)
 HOSTNAME = Form("NAME", "letters, digits, dots and hyphens, at most 64", hostname)
 TEXT = Form("TEXT", "a text, not an empty one", line)

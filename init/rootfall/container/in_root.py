@@ -9,7 +9,7 @@ entered. Whoever changes the root meanwhile changes what is found, not whose it 
 
 import os
 
-from rootfall.linux import mount_api
+from rootfall.linux import libc
 
 _EPERM, _EAGAIN, _ENOSYS, _ELOOP = 1, 11, 38, 40
 _LINKS = 40  # in one path: path_resolution(7)
@@ -22,8 +22,9 @@ DIRECTORY, FILE = "directory", "file"
 
 def open_place(root: int, path: str, follow: bool = True) -> int:
     """Open (O_PATH) what `path` names below `root`, a descriptor; without `follow` a link at its end is opened itself."""
+    flags = os.O_PATH if follow else os.O_PATH | os.O_NOFOLLOW
     try:
-        return mount_api.open_in_root(root, path, os.O_PATH if follow else os.O_PATH | os.O_NOFOLLOW)
+        return libc.openat2(root, path, flags, libc.RESOLVE_IN_ROOT | libc.RESOLVE_NO_MAGICLINKS)
     except OSError as error:
         # EAGAIN: something was renamed at this moment. EPERM: some seccomp filters say that of what they do not know.
         if error.errno not in (_ENOSYS, _EAGAIN, _EPERM):

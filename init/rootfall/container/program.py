@@ -10,7 +10,8 @@ import os
 
 from rootfall.container import privileges
 from rootfall.errors import ContainerError
-from rootfall.linux import capabilities, mount_api
+from rootfall.linux import capabilities, libc
+from rootfall.new_root import elf_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 _ENOENT, _ENOEXEC, _EACCES, _ENOTDIR = 2, 8, 13, 20
 _SCRIPTS = 5  # a script's interpreter may be a script: the kernel follows so many
-_PT_INTERP = 3
 _TYPE, _REGULAR = 0o170000, 0o100000  # of a mode
 
 
@@ -84,7 +84,7 @@ def by_magic(path: str) -> bool:
     here = os.open("/", os.O_PATH | os.O_CLOEXEC)
     try:
         where = path if path.startswith("/") else f"{os.getcwd()}/{path}"
-        os.close(mount_api.open_in_root(here, where, os.O_PATH))
+        os.close(libc.openat2(here, where, os.O_PATH, libc.RESOLVE_IN_ROOT | libc.RESOLVE_NO_MAGICLINKS))
     except OSError as error:
         return error.errno not in (_ENOENT, _ENOTDIR, _EACCES)
     finally:
@@ -101,28 +101,10 @@ def interpreter(path: str) -> str:
         if head[:2] == b"#!":
             words = head[2:].split(b"\n")[0].split()
             return os.fsdecode(words[0]) if words else ""
-        return loader(fd, head) if head[:4] == b"\x7fELF" and len(head) > 64 else ""
+        elf = elf_of(fd) if regular else None
+        return elf.interpreter if elf else ""
     finally:
         os.close(fd)
-
-
-def loader(fd: int, head: bytes) -> str:
-    """The PT_INTERP of an ELF file (elf(5))."""
-    wide, order = head[4] == 2, "little" if head[5] == 1 else "big"
-
-    def number(data: bytes, at: int, size: int) -> int:
-        return int.from_bytes(data[at : at + size], order)  # type: ignore[arg-type]
-
-    word = 8 if wide else 4
-    table = number(head, 32 if wide else 28, word)
-    size, count = (number(head, at, 2) for at in ((54, 56) if wide else (42, 44)))
-    headers = os.pread(fd, min(size * count, 65536), min(table, 1 << 62))
-    for at in range(0, len(headers), size or 1 << 20):
-        if number(headers, at, 4) == _PT_INTERP:
-            where = number(headers, at + (8 if wide else 4), word)
-            length = number(headers, at + (32 if wide else 16), word)
-            return os.fsdecode(os.pread(fd, min(length, 4096), min(where, 1 << 62)).split(b"\0")[0])
-    return ""
 
 
 def _explain(name: str, path: str, errno: int, search: str) -> ContainerError:

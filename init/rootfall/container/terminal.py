@@ -17,7 +17,6 @@ from rootfall.container.wait import First
 from rootfall.errors import ContainerError
 from rootfall.linux import libc, signals, tty
 
-_DEVPTS_MAGIC = 0x1CD1
 _PTMX = (5, 2)  # its device numbers, as all the world knows them
 _CHUNK = 4096  # what a pipe takes without blocking, if it takes anything
 _END_OF_FILE = b"\x04"  # VEOF, as a terminal has it
@@ -77,7 +76,9 @@ def open_pty(path: str, devpts: bool) -> tuple[int, int]:
     """Both ends of a new pseudoterminal (ptmx(4)), close-on-exec. Raises OSError; EXDEV where `path` is something else."""
     master = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
     number = os.fstat(master).st_rdev
-    if (os.major(number), os.minor(number)) != _PTMX or (devpts and libc.statfs_magic(master) != _DEVPTS_MAGIC):
+    if (os.major(number), os.minor(number)) != _PTMX or (
+        devpts and libc.statfs_magic(master) != libc.DEVPTS_SUPER_MAGIC
+    ):
         os.close(master)
         raise OSError(18, "this is no devpts", path)
     return master, tty.open_peer(master)

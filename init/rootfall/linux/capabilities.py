@@ -5,21 +5,13 @@ Thin wrappers that raise OSError. What a container keeps, and in which order the
 """
 
 import ctypes
-import os
+
+from rootfall.linux.libc import check, library
 
 _VERSION_3 = 0x20080522  # struct __user_cap_data_struct twice: 64 bits
 _PR_CAPBSET_DROP, _PR_CAP_AMBIENT = 24, 47
 _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 _EINVAL = 22
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int, what: str) -> int:
-    if result < 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno), what)
-    return result
 
 
 def _words(values: "tuple[int, int, int]") -> "ctypes.Array[ctypes.c_uint32]":
@@ -29,7 +21,7 @@ def _words(values: "tuple[int, int, int]") -> "ctypes.Array[ctypes.c_uint32]":
 def get() -> tuple[int, int, int]:
     """Effective, permitted and inheritable set, as bits (capget(2))."""
     header, data = (ctypes.c_uint32 * 2)(_VERSION_3, 0), _words((0, 0, 0))
-    _check(_libc.capget(header, data), "capget")
+    check(library.capget(header, data), "capget")
     effective, permitted, inheritable = (data[n] | data[n + 3] << 32 for n in range(3))
     return effective, permitted, inheritable
 
@@ -37,7 +29,7 @@ def get() -> tuple[int, int, int]:
 def set_all(effective: int, permitted: int, inheritable: int) -> None:
     """capset(2)."""
     header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
-    _check(_libc.capset(header, _words((effective, permitted, inheritable))), "capset")
+    check(library.capset(header, _words((effective, permitted, inheritable))), "capset")
 
 
 def bound(kept: int) -> None:
@@ -45,18 +37,18 @@ def bound(kept: int) -> None:
     for number in range(64):
         if kept >> number & 1:
             continue
-        if _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0) < 0:
+        if library.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0) < 0:
             if ctypes.get_errno() == _EINVAL:
                 return  # this kernel has no more of them
-            _check(-1, "PR_CAPBSET_DROP")
+            check(-1, "PR_CAPBSET_DROP")
 
 
 def set_ambient(kept: int) -> None:
     """The ambient set, which a user who is not root keeps when executing; each must be permitted and inheritable."""
     # Zeroes spelled out: the kernel refuses anything else in the words that it does not use.
     zero = ctypes.c_ulong(0)
-    _libc.prctl(_PR_CAP_AMBIENT, ctypes.c_ulong(_PR_CAP_AMBIENT_CLEAR_ALL), zero, zero, zero)  # not before Linux 4.3
+    library.prctl(_PR_CAP_AMBIENT, ctypes.c_ulong(_PR_CAP_AMBIENT_CLEAR_ALL), zero, zero, zero)  # not before Linux 4.3
     for number in range(64):
         if kept >> number & 1:
             how = ctypes.c_ulong(_PR_CAP_AMBIENT_RAISE)
-            _check(_libc.prctl(_PR_CAP_AMBIENT, how, ctypes.c_ulong(number), zero, zero), "PR_CAP_AMBIENT_RAISE")
+            check(library.prctl(_PR_CAP_AMBIENT, how, ctypes.c_ulong(number), zero, zero), "PR_CAP_AMBIENT_RAISE")

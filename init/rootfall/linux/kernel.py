@@ -67,10 +67,6 @@ class Kernel:
         """mkdirat(2), mode 0755."""
         os.mkdir(name, 0o755, dir_fd=directory)
 
-    def remove_directory(self, path: str) -> None:
-        """rmdir(2)."""
-        os.rmdir(path)
-
     def execve(self, path: str, argv: "tuple[str, ...]", environment: "Mapping[str, str]") -> None:
         """execve(2); returns only by raising OSError."""
         os.execve(path, argv, environment)

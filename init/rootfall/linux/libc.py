@@ -39,7 +39,7 @@ PROC_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, CGROUP2_SUPER_MAGIC = 0x9FA0, 0x1CD1, 0x63
 
 RB_AUTOBOOT, RB_HALT_SYSTEM, RB_POWER_OFF = 0x01234567, 0xCDEF0123, 0x4321FEDC
 
-RESOLVE_NO_XDEV, RESOLVE_NO_SYMLINKS = 0x01, 0x04
+RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 0x01, 0x02, 0x04, 0x10
 
 # Numbers of finit_module(2), which glibc does not wrap, by the beginning of uname's machine and the bits of a long (a
 # 64-bit kernel may run a 32-bit program): older architectures have tables of their own, newer ones share the generic one.
@@ -75,11 +75,11 @@ _SYS_FINIT_MODULE = finit_module_number(os.uname().machine, _LONG_BITS)
 # `f_type` begins struct statfs: a long, but on s390x an unsigned int, which its big end would hide in a long.
 _F_TYPE = ctypes.c_uint if os.uname().machine.startswith("s390") else ctypes.c_ulong
 
-_libc = ctypes.CDLL(None, use_errno=True)
+library = ctypes.CDLL(None, use_errno=True)
 
 
-def _check(result: int, path: str | None = None) -> int:
-    """Turn libc's -1 into OSError with errno, its text and the path concerned."""
+def check(result: int, path: str | None = None) -> int:
+    """The result of a call; libc's -1 as OSError with errno, its text and the path, or what else it was about."""
     if result < 0:
         errno = ctypes.get_errno()
         raise OSError(errno, os.strerror(errno), path)
@@ -93,46 +93,46 @@ def _bytes(text: str | None) -> bytes | None:
 def mount(source: str | None, target: str, fstype: str | None = None, flags: int = 0, data: str | None = None) -> None:
     """mount(2)."""
     arguments = (_bytes(source), _bytes(target), _bytes(fstype), ctypes.c_ulong(flags), _bytes(data))
-    _check(_libc.mount(*arguments), target)
+    check(library.mount(*arguments), target)
 
 
 def umount2(target: str, flags: int = 0) -> None:
     """umount2(2)."""
-    _check(_libc.umount2(_bytes(target), flags), target)
+    check(library.umount2(_bytes(target), flags), target)
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
     """pivot_root(2)."""
-    _check(_libc.pivot_root(_bytes(new_root), _bytes(put_old)), new_root)
+    check(library.pivot_root(_bytes(new_root), _bytes(put_old)), new_root)
 
 
 def finit_module(fd: int, parameters: str) -> None:
     """finit_module(2); ctypes lets go of the GIL meanwhile, so that modules load in parallel."""
-    _check(_libc.syscall(_SYS_FINIT_MODULE, fd, _bytes(parameters), 0))
+    check(library.syscall(_SYS_FINIT_MODULE, fd, _bytes(parameters), 0))
 
 
 def statfs_magic(path: str | int) -> int:
     """`f_type` of statfs(2) or fstatfs(2): the file system's magic number."""
     buffer = (ctypes.c_ulong * 32)()  # struct statfs is 120 bytes where it is largest
-    call = _libc.fstatfs if isinstance(path, int) else _libc.statfs
-    _check(call(path if isinstance(path, int) else _bytes(path), buffer), str(path))
+    call = library.fstatfs if isinstance(path, int) else library.statfs
+    check(call(path if isinstance(path, int) else _bytes(path), buffer), str(path))
     return _F_TYPE.from_buffer(buffer).value & 0xFFFFFFFF
 
 
 def openat2(directory: int, name: str, flags: int, resolve: int) -> int:
     """openat2(2) without O_CREAT; raises ENOSYS on kernels before 5.6."""
     how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, resolve)
-    return _check(_libc.syscall(_SYS_OPENAT2, directory, _bytes(name), how, ctypes.sizeof(how)), name)
+    return check(library.syscall(_SYS_OPENAT2, directory, _bytes(name), how, ctypes.sizeof(how)), name)
 
 
 def tcdrain(fd: int) -> None:
     """tcdrain(3)."""
-    _check(_libc.tcdrain(fd))
+    check(library.tcdrain(fd))
 
 
 def reboot(command: int) -> None:
     """reboot(2): one of the RB_ constants; returns only when it failed."""
-    _check(_libc.reboot(ctypes.c_int(command if command < 1 << 31 else command - (1 << 32))))
+    check(library.reboot(ctypes.c_int(command if command < 1 << 31 else command - (1 << 32))))
 
 
 def signalfd(numbers: "Iterable[int]") -> int:
@@ -141,4 +141,4 @@ def signalfd(numbers: "Iterable[int]") -> int:
     for number in numbers:
         mask |= 1 << number - 1
     words = (ctypes.c_ulong * 16)(*(mask >> shift & (1 << _LONG_BITS) - 1 for shift in range(0, 64, _LONG_BITS)))
-    return _check(_libc.signalfd(-1, words, os.O_CLOEXEC))
+    return check(library.signalfd(-1, words, os.O_CLOEXEC))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Mounts by descriptors: open_tree(2), move_mount(2), mount_setattr(2), fsopen(2), fsconfig(2), fsmount(2), openat2(2).
+"""Mounts by descriptors: open_tree(2), move_mount(2), mount_setattr(2), fsopen(2), fsconfig(2), fsmount(2).
 
 A path is looked up once, in the root that it is meant in; afterwards only the descriptor is used, so that nobody can swap
 what lies at the path in between. Thin wrappers that raise OSError; ENOSYS where the kernel is older, or seccomp forbids it.
@@ -8,30 +8,24 @@ what lies at the path in between. Thin wrappers that raise OSError; ENOSYS where
 import ctypes
 import os
 
+from rootfall.linux.libc import check, library
+
 OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
-AT_EMPTY_PATH, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW = 0x1000, 0x8000, 0x100
+AT_EMPTY_PATH, AT_RECURSIVE = 0x1000, 0x8000
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 0x04, 0x40
 
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
 MOUNT_ATTR_NOSYMFOLLOW = 0x00200000
-MOUNT_ATTR__ATIME, MOUNT_ATTR_RELATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME = 0x70, 0x00, 0x10, 0x20
+MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME = 0x70, 0x10, 0x20
 MOUNT_ATTR_NODIRATIME = 0x80
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
 
-RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
-
-_OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 437, 442
-
-_libc = ctypes.CDLL(None, use_errno=True)
+_OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
 
 
 def _call(number: int, path: str, *arguments: "int | bytes | ctypes.Array[ctypes.c_uint64] | None") -> int:
     words = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
-    result: int = _libc.syscall(ctypes.c_long(number), *words)
-    if result < 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno), path)
-    return result
+    return check(library.syscall(ctypes.c_long(number), *words), path)
 
 
 def open_tree(directory: int, path: str, flags: int) -> int:
@@ -79,9 +73,3 @@ def _message(context: int) -> str:
             said.append(os.read(context, 4096).decode(errors="replace").partition(" ")[2].strip())
     except OSError:  # ENODATA: that was all
         return "; ".join(said)
-
-
-def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
-    """openat2(2) with RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS: as open(2) would after chroot(2) into `root`."""
-    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    return _call(_OPENAT2, path, root, os.fsencode(path), how, ctypes.sizeof(how))

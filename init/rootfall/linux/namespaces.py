@@ -7,6 +7,8 @@ Thin wrappers that raise OSError. The numbers of system calls since Linux 5.1 ar
 import ctypes
 import os
 
+from rootfall.linux.libc import check, library
+
 CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x80, 0x00020000, 0x02000000, 0x04000000
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x08000000, 0x10000000, 0x20000000, 0x40000000
 CLONE_PIDFD, CLONE_INTO_CGROUP = 0x1000, 0x2_0000_0000
@@ -38,15 +40,6 @@ _KEYCTL_JOIN_SESSION_KEYRING = 1
 _AF_INET, _SOCK_DGRAM, _SOCK_CLOEXEC = 2, 2, 0o2000000
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int, what: str) -> int:
-    if result < 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno), what)
-    return result
-
 
 def _number(numbers: dict[str, int], generic: int) -> int:
     machine = os.uname().machine
@@ -67,7 +60,7 @@ def clone3(flags: int, cgroup: int = -1) -> tuple[int, int]:
     arguments = (ctypes.c_uint64 * 11)(
         flags | CLONE_PIDFD | into, ctypes.addressof(pidfd), 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0)
     )
-    pid = _check(_libc.syscall(_SYS_CLONE3, arguments, ctypes.c_size_t(88 if into else 64)), "clone3")
+    pid = check(library.syscall(_SYS_CLONE3, arguments, ctypes.c_size_t(88 if into else 64)), "clone3")
     if pid == 0:
         ctypes.pythonapi.PyOS_AfterFork_Child()
     return pid, pidfd.value if pid else -1
@@ -79,27 +72,27 @@ def clone(flags: int) -> tuple[int, int]:
     words = (ctypes.c_ulong(flags | _SIGCHLD), *(ctypes.c_ulong(0) for _ in range(4)))
     if os.uname().machine.startswith("s390"):
         words = (words[1], words[0], *words[2:])
-    pid = _check(_libc.syscall(_number(_CLONE, _GENERIC_CLONE), *words), "clone")
+    pid = check(library.syscall(_number(_CLONE, _GENERIC_CLONE), *words), "clone")
     if pid == 0:
         ctypes.pythonapi.PyOS_AfterFork_Child()
         return 0, -1
-    return pid, _libc.syscall(_SYS_PIDFD_OPEN, pid, 0)
+    return pid, library.syscall(_SYS_PIDFD_OPEN, pid, 0)
 
 
 def unshare(flags: int) -> None:
     """unshare(2)."""
-    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+    check(library.unshare(ctypes.c_int(flags)), "unshare")
 
 
 def setns(fd: int, kind: int = 0) -> None:
     """setns(2)."""
-    _check(_libc.setns(fd, kind), "setns")
+    check(library.setns(fd, kind), "setns")
 
 
 def prctl(option: int, *arguments: int) -> int:
     """prctl(2), for options whose arguments are numbers."""
     four = (*arguments, 0, 0, 0, 0)[:4]
-    return _check(_libc.prctl(option, *(ctypes.c_ulong(each) for each in four)), "prctl")
+    return check(library.prctl(option, *(ctypes.c_ulong(each) for each in four)), "prctl")
 
 
 def set_title(title: str) -> None:
@@ -112,34 +105,34 @@ def set_title(title: str) -> None:
     if last > first:
         ctypes.memset(first, 0, last - first)
         ctypes.memmove(first, data[: last - first - 1], min(len(data), last - first - 1))
-    _check(_libc.prctl(PR_SET_NAME, data, 0, 0, 0), "prctl")
+    check(library.prctl(PR_SET_NAME, data, 0, 0, 0), "prctl")
 
 
 def sethostname(name: str) -> None:
     """sethostname(2)."""
     data = os.fsencode(name)
-    _check(_libc.sethostname(data, ctypes.c_size_t(len(data))), "sethostname")
+    check(library.sethostname(data, ctypes.c_size_t(len(data))), "sethostname")
 
 
 def join_new_session_keyring() -> None:
     """keyctl(2), KEYCTL_JOIN_SESSION_KEYRING: leave the session keyring that was inherited, with the keys in it."""
     number = _number(_KEYCTL, _GENERIC_KEYCTL)
-    _check(_libc.syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, None, 0, 0, 0), "keyctl")
+    check(library.syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, None, 0, 0, 0), "keyctl")
 
 
 def set_rlimit(number: int, soft: int, hard: int) -> None:
     """prlimit(2) of this process; -1 is RLIM_INFINITY."""
     limit = (ctypes.c_uint64 * 2)(soft & 0xFFFF_FFFF_FFFF_FFFF, hard & 0xFFFF_FFFF_FFFF_FFFF)
-    _check(_libc.prlimit64(0, number, limit, None), "prlimit")
+    check(library.prlimit64(0, number, limit, None), "prlimit")
 
 
 def bring_up(interface: str) -> None:
     """Set IFF_UP of a network interface, and no other flag (netdevice(7))."""
-    fd = _check(_libc.socket(_AF_INET, _SOCK_DGRAM | _SOCK_CLOEXEC, 0), "socket")
+    fd = check(library.socket(_AF_INET, _SOCK_DGRAM | _SOCK_CLOEXEC, 0), "socket")
     try:
         request = ctypes.create_string_buffer(40)  # struct ifreq: a name of 16 bytes, then a short
         request.raw = os.fsencode(interface)[:15].ljust(16, b"\0") + bytes(ctypes.c_short(_IFF_UP)) + bytes(22)
-        _check(_libc.ioctl(fd, ctypes.c_ulong(_SIOCSIFFLAGS), request), interface)
+        check(library.ioctl(fd, ctypes.c_ulong(_SIOCSIFFLAGS), request), interface)
     finally:
         os.close(fd)
 
@@ -148,5 +141,5 @@ def close_range(first: int, last: int = LAST) -> None:
     """close_range(2): close all descriptors from `first` to `last`; before Linux 5.9, one by one."""
     if first > last:
         return
-    if _libc.syscall(_SYS_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), 0) < 0:
+    if library.syscall(_SYS_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), 0) < 0:
         os.closerange(first, min(last, max(os.sysconf("SC_OPEN_MAX"), 1 << 16)) + 1)

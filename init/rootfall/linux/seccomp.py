@@ -6,12 +6,11 @@ checker refuses, EACCES without either privilege, ENOSYS where the kernel has no
 """
 
 import ctypes
-import os
+
+from rootfall.linux.libc import check, library
 
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _INSTRUCTION = 8  # sizeof(struct sock_filter)
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Program(ctypes.Structure):
@@ -23,6 +22,5 @@ class _Program(ctypes.Structure):
 def install(program: bytes) -> None:
     """Filter every system call from here on by `program`, an array of struct sock_filter."""
     argument = _Program(len(program) // _INSTRUCTION, program)
-    if _libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_MODE_FILTER), ctypes.byref(argument), 0, 0) < 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno), "seccomp")
+    words = (ctypes.c_ulong(_SECCOMP_MODE_FILTER), ctypes.byref(argument), 0, 0)
+    check(library.prctl(_PR_SET_SECCOMP, *words), "seccomp")

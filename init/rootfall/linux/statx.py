@@ -9,6 +9,7 @@ import ctypes
 import os
 import struct
 
+from rootfall.linux.libc import MS_SHARED, MS_UNBINDABLE, library
 from rootfall.record import NamedTuple
 
 INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO (include/uapi/linux/nsfs.h)
@@ -17,11 +18,8 @@ _AT_EMPTY_PATH = 0x1000
 _STATX_MNT_ID, _STATX_MNT_ID_UNIQUE, _STATX_ATTR_MOUNT_ROOT = 0x1000, 0x4000, 0x2000
 _SYS_STATMOUNT = 457  # on all architectures but alpha
 _STATMOUNT_MNT_BASIC, _STATMOUNT_FS_TYPE = 0x2, 0x20
-_MS_SHARED, _MS_UNBINDABLE = 1 << 20, 1 << 17
 _NS_GET_USERNS = 0xB701
 _ENOSYS = 38
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Where(NamedTuple):
@@ -56,7 +54,7 @@ def where(fd: int) -> Where | None:
 def _statx(fd: int, mask: int) -> tuple[int, bool] | None:
     """`stx_mnt_id` and whether this is the root of a mount."""
     buffer = ctypes.create_string_buffer(256)
-    if _libc.statx(fd, b"", _AT_EMPTY_PATH, mask, buffer) < 0:
+    if library.statx(fd, b"", _AT_EMPTY_PATH, mask, buffer) < 0:
         return None  # ENOSYS, or whatever a seccomp filter that does not know it says
     answered, _, attributes = struct.unpack_from("=IIQ", buffer)
     (known,) = struct.unpack_from("=Q", buffer, 56)
@@ -70,15 +68,15 @@ def statmount(unique: int) -> MountFacts | None:
     """statmount(2) in our mount namespace. FileNotFoundError: it is in another, or in none; PermissionError: hidden."""
     request = struct.pack("=IIQQ", 24, 0, unique, _STATMOUNT_MNT_BASIC | _STATMOUNT_FS_TYPE)
     buffer = ctypes.create_string_buffer(4096)
-    if _libc.syscall(_SYS_STATMOUNT, request, buffer, ctypes.c_size_t(4096), ctypes.c_ulong(0)) < 0:
+    if library.syscall(_SYS_STATMOUNT, request, buffer, ctypes.c_size_t(4096), ctypes.c_ulong(0)) < 0:
         errno = ctypes.get_errno()
         if errno == _ENOSYS:
             return None
         raise OSError(errno, os.strerror(errno), "statmount")
     fstype, this, parent, old, old_parent, _, propagation, peers = struct.unpack_from("=IQQIIQQQ", buffer, 36)
     kind = buffer.raw[512 + fstype :].split(b"\0", 1)[0].decode(errors="replace")
-    shared = peers if propagation & _MS_SHARED else 0
-    return MountFacts(this, parent, old, old_parent, shared, bool(propagation & _MS_UNBINDABLE), kind)
+    shared = peers if propagation & MS_SHARED else 0
+    return MountFacts(this, parent, old, old_parent, shared, bool(propagation & MS_UNBINDABLE), kind)
 
 
 def owner(namespace: int) -> int | None:
