@@ -4,18 +4,15 @@
 The builder's command line imports click, which takes longer than a whole container does. Nothing else is decided here.
 """
 
-import os
 import sys
 
 
 def main() -> int:
     """The entry point of `rootfall`; the exit status."""
-    if sys.argv[1:2] != ["container"]:
-        from rootfall_build.cli import main as builder
+    if sys.argv[1:2] == ["container"]:
+        from rootfall.container.command import run_program
 
-        return builder()
-    from rootfall.container.command import main as container
+        run_program(sys.argv[2:])
+    from rootfall_build.cli import main as builder
 
-    status = container(sys.argv[2:])
-    sys.stdout.flush()
-    os._exit(status)  # to take an interpreter down in good order takes longer than to enter a root
+    return builder()

@@ -13,20 +13,9 @@ gc.disable()
 standins.install()
 
 if sys.argv[1:2] == ["container"] and sys.argv[0] != "/init":  # the kernel may hand that word to /init
-    import os
+    from rootfall.container.command import run_program
 
-    from rootfall.linux import signals
-
-    if not signals.ignored(signals.SIGINT):
-        signals.set_default(signals.SIGINT)  # Python's own way to end by Ctrl-C prints a traceback
-    from rootfall.container.command import main as container
-
-    status = container(sys.argv[2:])
-    try:
-        sys.stdout.flush()
-    except OSError:  # whoever read it is gone
-        status = status or 125
-    os._exit(status)  # to take an interpreter down in good order takes 2 ms of 15
+    run_program(sys.argv[2:])
 
 from rootfall.main import main  # noqa: E402
 

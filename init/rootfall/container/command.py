@@ -10,10 +10,12 @@ import os
 import sys
 
 from rootfall.errors import ConfigError, RootfallError
+from rootfall.linux import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
 # name: (module, function of the words after the name, exit status of an error, one line of help). To add one, add a row.
 COMMANDS = {
@@ -51,6 +53,18 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:  # there was nothing to undo yet: from then on signals are held
         return 130
     return status
+
+
+def run_program(argv: list[str]) -> "NoReturn":
+    """The whole of a process that was started for this: `main`, and an end without taking the interpreter down, 2 ms of 15."""
+    if not signals.ignored(signals.SIGINT):
+        signals.set_default(signals.SIGINT)  # Python's own way to end by Ctrl-C prints a traceback
+    status = main(argv)
+    try:
+        sys.stdout.flush()
+    except OSError:  # whoever read it is gone
+        status = status or 125
+    os._exit(status)
 
 
 def usage() -> str:
