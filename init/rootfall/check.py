@@ -34,7 +34,7 @@ def check(tree: Node, hooks: Hooks | None = None) -> tuple[Config | None, list[P
 
         node, _ = found["boot.hooks"]
         directory = found["image.hooks_from"][1] if "image.hooks_from" in found else ""
-        found["boot.hooks"] = (node, hook_list.read(node, hooks, directory, problems))
+        found["boot.hooks"] = (node, hook_list.read(node, hooks, directory, problems, _values))
     return (None, problems) if problems or "version" not in found else (_config(found), [])
 
 
@@ -93,19 +93,22 @@ def _value(
     table: Table, path: str, shown: str, node: Node, found: dict[str, tuple[Node, Any]], problems: list[Problem]
 ) -> None:
     kind = table.by_path[path].kind
-    if path == "boot.hooks" and node.kind == LIST:
-        found[path] = (node, ())  # what hooks there are depends on another key
-    elif not kind.many:
-        if (value := _read(kind, shown, node, problems)) is not _WRONG:
-            found[path] = (node, value)
-    elif node.kind == LIST:
-        items = tuple(_read(kind, f"{shown}[{i}]", item, problems) for i, item in enumerate(node.items))
-        found[path] = (node, items)
-    elif node.kind != REFUSED:
-        remedy = f"; write [{short(node.text)}]" if node.kind in (TEXT, NUMBER) else ""
-        problems.append(
-            Problem(node.line, node.column, shown, f"must be a list such as {kind.many}, not {seen(node)}{remedy}")
-        )
+    if kind.later and node.kind == LIST:
+        found[path] = (node, ())
+    elif (value := _values(kind, shown, node, problems)) is not _WRONG:
+        found[path] = (node, value)
+
+
+def _values(kind: Kind, shown: str, node: Node, problems: list[Problem]) -> object:
+    """The value of a key, or the values where it takes a list; what is wrong goes into `problems`."""
+    if not kind.many or node.kind == REFUSED:
+        return _read(kind, shown, node, problems)
+    if node.kind == LIST:
+        return tuple(_read(kind, f"{shown}[{i}]", item, problems) for i, item in enumerate(node.items))
+    remedy = f"; write [{short(node.text)}]" if node.kind in (TEXT, NUMBER) else ""
+    message = f"must be a list such as {kind.many}, not {seen(node)}{remedy}"
+    problems.append(Problem(node.line, node.column, shown, message))
+    return _WRONG
 
 
 def _read(kind: Kind, shown: str, node: Node, problems: list[Problem]) -> object:

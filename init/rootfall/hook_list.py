@@ -9,29 +9,36 @@ from __future__ import annotations
 from rootfall.errors import Problem
 from rootfall.hook import Declared, Hooks
 from rootfall.model import Hook
-from rootfall.schema import Kind, RemedyError, option_kind
+from rootfall.schema import Kind, option_kind
 from rootfall.similar import near
-from rootfall.yaml_tree import LIST, MAPPING, NOTHING, REFUSED, TEXT, Node, seen, short
+from rootfall.yaml_tree import MAPPING, NOTHING, REFUSED, TEXT, Node, seen, short
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-_WRONG = object()
+    Values = Callable[[Kind, str, Node, list[Problem]], object]
+
 _SHAPE = "must be a hook's name, or one name with its options as in udevd: {hwdb: true}"
 
 
-def read(node: Node, hooks: Hooks | None, directory: str, problems: list[Problem]) -> tuple[Hook, ...]:
-    """The hooks of a list; those with a mistake are left out of it, and the mistakes put into `problems`."""
+def read(node: Node, hooks: Hooks | None, directory: str, problems: list[Problem], values: Values) -> tuple[Hook, ...]:
+    """The hooks of a list; those with a mistake are left out of it, and the mistakes put into `problems`.
+
+    `values` reads the value of an option, as those of all other keys are read (rootfall.check).
+    """
     found = (
-        _hook(item, f"boot.hooks[{i}]", hooks or Hooks(), directory, problems)
+        _hook(item, f"boot.hooks[{i}]", hooks or Hooks(), directory, problems, values)
         for i, item in enumerate(node.items)
         if item.kind != REFUSED
     )
     return tuple(each for each in found if each is not None)
 
 
-def _hook(node: Node, shown: str, hooks: Hooks, directory: str, problems: list[Problem]) -> Hook | None:
+def _hook(
+    node: Node, shown: str, hooks: Hooks, directory: str, problems: list[Problem], read_values: Values
+) -> Hook | None:
     name, values = node, Node(NOTHING, node.line, node.column)
     if node.kind == MAPPING and len(node.entries) == 1:
         name, values = node.entries[0]
@@ -54,7 +61,7 @@ def _hook(node: Node, shown: str, hooks: Hooks, directory: str, problems: list[P
         problems.append(Problem(values.line, values.column, shown, f"must be a mapping, not {seen(values)}"))
         return None
     before = len(problems)
-    made = declared.defaults | _options(values, shown, declared, problems)
+    made = declared.defaults | _options(values, shown, declared, problems, read_values)
     for each in declared.required:
         if each not in made:
             problems.append(Problem(name.line, name.column, f"{shown}.{each}", "is missing: the hook needs it"))
@@ -64,7 +71,9 @@ def _hook(node: Node, shown: str, hooks: Hooks, directory: str, problems: list[P
     return Hook(name.text, ordered, declared.does, declared.undoes, declared.before)
 
 
-def _options(node: Node, shown: str, declared: Declared, problems: list[Problem]) -> dict[str, Any]:
+def _options(
+    node: Node, shown: str, declared: Declared, problems: list[Problem], read_values: Values
+) -> dict[str, Any]:
     kinds = {each.name: option_kind(each.kind) for each in declared.options}
     made: dict[str, Any] = {}
     for key, value in node.entries:
@@ -79,32 +88,8 @@ def _options(node: Node, shown: str, declared: Declared, problems: list[Problem]
         elif key.text in made:
             problems.append(Problem(key.line, key.column, child, "is given twice"))
         else:
-            made[key.text] = _value(kinds[key.text], child, value, problems)
+            made[key.text] = read_values(kinds[key.text], child, value, problems)
     return made
-
-
-def _value(kind: Kind, shown: str, node: Node, problems: list[Problem]) -> object:
-    if not kind.many or node.kind == REFUSED:
-        return _scalar(kind, shown, node, problems)
-    if node.kind == LIST:
-        return tuple(_scalar(kind, f"{shown}[{i}]", item, problems) for i, item in enumerate(node.items))
-    remedy = f"; write [{short(node.text)}]" if node.kind == TEXT else ""
-    message = f"must be a list such as {kind.many}, not {seen(node)}{remedy}"
-    problems.append(Problem(node.line, node.column, shown, message))
-    return _WRONG
-
-
-def _scalar(kind: Kind, shown: str, node: Node, problems: list[Problem]) -> object:
-    if node.kind == REFUSED:
-        return _WRONG
-    try:
-        return kind.read(node)
-    except RemedyError as hint:
-        message = str(hint)
-    except ValueError:
-        message = f"must be {kind.allowed}, not {seen(node)}"
-    problems.append(Problem(node.line, node.column, shown, message))
-    return _WRONG
 
 
 def _unknown(name: str, names: tuple[str, ...]) -> str:

@@ -50,13 +50,15 @@ _INIT = r"/[^\s/]\S*"
 class Kind(NamedTuple):
     """A kind of value: `allowed` in words, its JSON Schema, and its reader, which raises ValueError.
 
-    `many` is an example of a list, where the key takes a list of such values; `table` is that of a mapping in the list."""
+    `many` is an example of a list, where the key takes a list of such values; `table` is that of a mapping in the list;
+    `later`: what a list may hold depends on another key, and is checked when all keys are read."""
 
     allowed: str
     schema: dict[str, Any]
     read: Callable[[Node], object]
     many: str = ""
     table: Table | None = None
+    later: bool = False
 
 
 class Key(NamedTuple):
@@ -247,7 +249,7 @@ FILESYSTEMS = _pattern("a file system as the kernel names it, such as ext4", _FS
 PATH = _pattern("an absolute path", _INIT, {})
 DIRECTORY = _pattern("a directory, absolute or beside this file", r"[^\x00-\x1f\x7f]+", {})
 LINE = _pattern("a text of one line", r"[^\x00-\x1f\x7f]+", {})
-HOOKS = Kind("a hook's name, alone or with its options", {}, _text, "[udevd, {my_hook: {an_option: 1}}]")
+HOOKS = Kind("a hook's name, alone or with its options", {}, _text, "[udevd, {my_hook: {an_option: 1}}]", later=True)
 
 # What the options of a hook can be; several words with | between them are a choice (rootfall.hook.Option).
 OPTION_KINDS = {
