@@ -167,6 +167,7 @@ def own_mounts() -> None:
 OPENAT2 = (437,)
 NEW_MOUNT_API = (428, 429, 430, 431, 432, 442)  # open_tree, move_mount, fsopen, fsconfig, fsmount, mount_setattr
 MOUNT_SETATTR = (442,)
+PIVOT_ROOT = 155 if os.uname().machine == "x86_64" else 41
 
 
 def without(numbers: tuple[int, ...], errno: int = 38) -> None:

@@ -12,7 +12,7 @@ from rootfall.container.model import Mount, Root
 from rootfall.errors import MountError
 from rootfall.linux import libc
 from tests.kernel import container, namespace
-from tests.kernel.container import MOUNTS, NOBODY, PROC, World, own_mounts, run, unchanged, without
+from tests.kernel.container import MOUNTS, NOBODY, PIVOT_ROOT, PROC, World, own_mounts, run, unchanged, without
 
 
 @pytest.fixture(params=[0, NOBODY], ids=["root", "user"])
@@ -41,6 +41,13 @@ def options(world: World, *mounts: Mount, path: str, before: Callable[[], None] 
     assert done.status == 0, done.err
     fields = next(line.split() for line in done.out.splitlines() if line.split()[4] == path)
     return {*fields[5].split(","), *fields[-1].split(",")}
+
+
+def test_a_refusal_of_pivot_root_is_explained(world: World) -> None:
+    done = run(world, "true", lambda: without((PIVOT_ROOT,), errno=1))
+    assert done.status == 125
+    assert "cannot enter the new root: Operation not permitted" in done.err
+    assert "seccomp" in done.err
 
 
 def test_what_is_mounted_is_what_was_asked_for_and_nothing_else(world: World) -> None:

@@ -98,13 +98,27 @@ def _without_pivot(kernel: Kernel, root: int, error: OSError) -> None:
     from rootfall.container import ramfs
 
     if error.errno != _EINVAL or not ramfs.is_the_root(kernel):
-        raise SwitchRootError("enter", "the new root", errno=error.errno or 0) from error
+        raise _explained(error) from error
     ramfs.hide_proc_and_sys(kernel, root)
     forbid_imports()
     try:
         pivot_root.move_over(kernel, root)
     except OSError as refused:
         raise SwitchRootError("enter", "the new root", errno=refused.errno or 0, seen="the initial ramfs") from refused
+
+
+def _explained(error: OSError) -> SwitchRootError:
+    """Why the kernel refused to pivot, as far as it can be seen; the working directory is the new root by now."""
+    from rootfall.container import diagnose, observe
+
+    found, errno = None, error.errno or 0
+    try:
+        found = diagnose.diagnose(observe.read(os.getcwd(), os.getcwd()), errno)
+    except OSError:
+        pass  # the kernel's own word is what counts
+    if found is None:
+        return SwitchRootError("enter", "the new root", errno=errno)
+    return SwitchRootError("enter", "the new root", errno=errno, seen=found.sentence, hint=found.remedy)
 
 
 def _finish(step: PivotRoot) -> None:
