@@ -129,25 +129,37 @@ def _dangling(root: str, init: str) -> str:
 def _check_program(root: str, init: str, path: str, own: Elf | None) -> str:
     elf = read_elf(path)
     if elf is not None:
-        if own is not None and elf.machine != own.machine and elf.machine not in _ALSO_RUNS.get(own.machine, ()):
-            theirs, ours = (_MACHINES.get(each, f"machine {each}") for each in (elf.machine, own.machine))
-            return f"{init} is a program for {theirs}, this machine is {ours}"
-        return _check_interpreter(root, init, elf.interpreter)
+        if foreign := _foreign(elf, own):
+            return f"{init} is a program for {foreign}"
+        return _check_interpreter(root, init, elf.interpreter, own)
     with open(path, "rb", buffering=0) as file:
         line = file.read(256).split(b"\n")[0].partition(b"\0")[0]
     if line[:2] != b"#!":
         return f"{init} is neither an ELF program nor a #! script"
     words = line[2:].decode(errors="surrogateescape").split()
-    return _check_interpreter(root, init, words[0]) if words else f"{init} has an empty #! line"
+    return _check_interpreter(root, init, words[0], own) if words else f"{init} has an empty #! line"
 
 
-def _check_interpreter(root: str, init: str, interpreter: str) -> str:
-    if interpreter:
-        try:
-            os.stat(resolve(root, interpreter))
-        except OSError as error:
-            return f"{init} needs {interpreter}, which is not in the root: {error.strerror}"
-    return ""
+def _foreign(elf: Elf, own: Elf | None) -> str:
+    """For which machine a program is, if it is not for this one."""
+    if own is None or elf.machine == own.machine or elf.machine in _ALSO_RUNS.get(own.machine, ()):
+        return ""
+    theirs, ours = (_MACHINES.get(each, f"machine {each}") for each in (elf.machine, own.machine))
+    return f"{theirs}, this machine is {ours}"
+
+
+def _check_interpreter(root: str, init: str, interpreter: str, own: Elf | None) -> str:
+    if not interpreter:
+        return ""
+    try:
+        path = resolve(root, interpreter)
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return f"{init} needs {interpreter}, which is not a regular file"
+        elf = read_elf(path)
+    except OSError as error:
+        return f"{init} needs {interpreter}, which is not in the root: {error.strerror}"
+    foreign = _foreign(elf, own) if elf is not None else ""
+    return f"{init} needs {interpreter}, a program for {foreign}" if foreign else ""
 
 
 def own_program() -> Elf | None:

@@ -138,6 +138,10 @@ def test_no_path_leads_out_of_the_root(
         (elf(interpreter="/lib64/ld-linux-x86-64.so.2"), 0o755, "needs /lib64/ld-linux-x86-64.so.2, which is not in"),
         (elf(interpreter="/there"), 0o755, ""),
         (b"#!/there -x\n", 0o755, ""),
+        (elf(interpreter="/foreign"), 0o755, "needs /foreign, a program for aarch64, this machine is x86_64"),
+        (b"#!/foreign\n", 0o755, "needs /foreign, a program for aarch64, this machine is x86_64"),
+        (elf(3, interpreter="/older"), 0o755, ""),
+        (b"#!/pipe\n", 0o755, "needs /pipe, which is not a regular file"),
         (b"#! /bin/bash\n", 0o755, "needs /bin/bash, which is not in the root"),
         (b"#!\n", 0o755, "has an empty #! line"),
         (b"#!/th\0ere\n", 0o755, "needs /th, which is not in the root"),
@@ -148,7 +152,9 @@ def test_no_path_leads_out_of_the_root(
 )
 def test_what_the_kernel_could_not_execute_is_named(tmp_path: Path, data: bytes, mode: int, words: str) -> None:
     program(tmp_path, "init", data, mode)
-    program(tmp_path, "there", b"")
+    for name, content in (("there", b""), ("foreign", elf(ARM64)), ("older", elf(3))):
+        program(tmp_path, name, content)
+    os.mkfifo(tmp_path / "pipe", 0o755)
     found = new_root.check(str(tmp_path), "/init", OWN)
     assert (words in found) if words else (found == "")
 
