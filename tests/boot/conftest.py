@@ -5,6 +5,7 @@ And a machine whose PID 1 obeys the console: tiny_init.c in an archive written h
 """
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -134,3 +135,12 @@ def boot(shared: Path, request: pytest.FixtureRequest) -> Callable[[Machine], bo
         return record
 
     return run
+
+
+@pytest.fixture(scope="session")
+def busybox() -> bytes:
+    """A static busybox."""
+    path = shutil.which("busybox")
+    if path is None or subprocess.run(["ldd", path], capture_output=True).returncode == 0:
+        pytest.skip("needs a static busybox (Debian package busybox-static)")
+    return Path(path).read_bytes()

@@ -5,8 +5,6 @@ Before Linux 7.0 the kernel refuses pivot_root(2) there, and the container's roo
 """
 
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,15 +44,6 @@ echo "ODD fresh: $(unshare -Urmpf mount -t proc fresh /tmp 2>/dev/null && echo a
 echo "ODD pid: $(ls -d /proc/[0-9]* | wc -l)"
 exit 0
 """
-
-
-@pytest.fixture(scope="session")
-def busybox() -> bytes:
-    """A static busybox."""
-    path = shutil.which("busybox")
-    if path is None or subprocess.run(["ldd", path], capture_output=True).returncode == 0:
-        pytest.skip("needs a static busybox (Debian package busybox-static)")
-    return Path(path).read_bytes()
 
 
 @pytest.mark.parametrize(("series", "pivot"), [("6.1", "1"), ("7", "0")])

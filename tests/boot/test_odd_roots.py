@@ -5,8 +5,6 @@ The machines are looked at from inside, by shell scripts on a static busybox: on
 """
 
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,15 +65,6 @@ echo "ODD mounts: $($b cut -d' ' -f5 /proc/self/mountinfo | $b sort | $b tr '\n'
 $b poweroff -f
 """
 SEVENS_WAY = 7  # from this version on the kernel lets the old root go by pivot_root(2)
-
-
-@pytest.fixture(scope="session")
-def busybox() -> bytes:
-    """A static busybox."""
-    path = shutil.which("busybox")
-    if path is None or subprocess.run(["ldd", path], capture_output=True).returncode == 0:
-        pytest.skip("needs a static busybox (Debian package busybox-static)")
-    return Path(path).read_bytes()
 
 
 def scripted(image: Path, output: Path, busybox: bytes, init: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel import contained, namespace
+from tests.kernel import contained, container, namespace
 
 
 @functools.cache
@@ -64,3 +64,15 @@ def uid(request: pytest.FixtureRequest) -> int:
     if number and (lack := contained.why_not_as(number)):
         pytest.skip(lack)
     return number
+
+
+@pytest.fixture(params=[0, container.NOBODY], ids=["root", "user"])
+def world(
+    request: pytest.FixtureRequest, tmp_path: Path, in_namespace: Callable[..., None]
+) -> Iterator[container.World]:
+    """A root, run by root or by an ordinary user; the machine's mounts and the host's directory are the same afterwards."""
+    if os.geteuid() and not request.param:
+        pytest.skip("to be root needs root")
+    made = container.make_world(tmp_path, request.param or os.geteuid())
+    with container.unchanged(made):
+        yield made

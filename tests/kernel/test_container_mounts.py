@@ -15,16 +15,6 @@ from tests.kernel import container, namespace
 from tests.kernel.container import MOUNTS, NOBODY, PIVOT_ROOT, PROC, World, own_mounts, run, unchanged, without
 
 
-@pytest.fixture(params=[0, NOBODY], ids=["root", "user"])
-def world(request: pytest.FixtureRequest, tmp_path: Path, in_namespace: Callable[..., None]) -> Iterator[World]:
-    """A root, run by root or by an ordinary user; the machine's mounts are the same afterwards."""
-    if os.geteuid() and not request.param:
-        pytest.skip("to be root needs root")
-    made = container.make_world(tmp_path, request.param or os.geteuid())
-    with unchanged(made):
-        yield made
-
-
 @pytest.fixture
 def as_root(tmp_path: Path, in_namespace: Callable[..., None]) -> Iterator[World]:
     """The same, by root only."""

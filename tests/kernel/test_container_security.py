@@ -7,7 +7,7 @@ Each test ends with the comparison that `container.unchanged` makes: the host's 
 import ctypes
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,20 +15,10 @@ import pytest
 from rootfall.container.model import Mount, Root
 from rootfall.linux import libc
 from tests.kernel import container, namespace
-from tests.kernel.container import MOUNTS, NOBODY, PROC, World, own_mounts, run, unchanged, without
+from tests.kernel.container import MOUNTS, PROC, World, own_mounts, run, unchanged, without
 
 RENAME_EXCHANGE = 2
 STARTS = 20
-
-
-@pytest.fixture(params=[0, NOBODY], ids=["root", "user"])
-def world(request: pytest.FixtureRequest, tmp_path: Path, in_namespace: Callable[..., None]) -> Iterator[World]:
-    """A root, run by root or by an ordinary user; the machine's mounts and the host's directory are the same afterwards."""
-    if os.geteuid() and not request.param:
-        pytest.skip("to be root needs root")
-    made = container.make_world(tmp_path, request.param or os.geteuid())
-    with unchanged(made):
-        yield made
 
 
 @pytest.fixture(params=[(), container.OPENAT2], ids=["openat2", "walk"])
