@@ -36,16 +36,20 @@ else:
         inside = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
         return f"{type(self).__name__}({inside})"
 
+    _SHARED = {
+        "__slots__": (), "__new__": _new, "__repr__": _repr, "_replace": _replace, "__getnewargs__": _getnewargs
+    }  # fmt: skip
+
     class _Meta(type):
         def __new__(mcs, name, bases, namespace):
             lazily = namespace.get("__annotate_func__")  # since Python 3.14 annotations are made on demand (PEP 649)
             names = tuple(lazily(1) if lazily else namespace.get("__annotations__", ()))
-            defaults = {each: namespace[each] for each in names if each in namespace}
-            body = {key: value for key, value in namespace.items() if key not in defaults}
-            body.update({each: field(index, "") for index, each in enumerate(names)})
-            body |= {"__slots__": (), "_fields": names, "_field_defaults": defaults, "__match_args__": names}
-            body |= {"__new__": _new, "_replace": _replace, "__getnewargs__": _getnewargs}
-            body.setdefault("__repr__", _repr)
+            defaults = {}
+            for index, each in enumerate(names):
+                if each in namespace:
+                    defaults[each] = namespace[each]
+                namespace[each] = field(index, "")
+            body = _SHARED | namespace | {"_fields": names, "_field_defaults": defaults, "__match_args__": names}
             return type(name, (tuple,), body)
 
     NamedTuple = type.__new__(_Meta, "NamedTuple", (), {"__slots__": ()})

@@ -17,7 +17,7 @@ from tests.kernel import namespace
 BENCH = Path(__file__).parents[1] / "bench"
 # What costs more than it gives, and what only some runs need.
 UNWANTED = """
-    re enum typing inspect dataclasses subprocess threading random tempfile logging pathlib argparse yaml pyudev
+    re enum typing types inspect ctypes dataclasses subprocess threading random tempfile logging pathlib argparse yaml pyudev
     rootfall.schema rootfall.config rootfall.main rootfall.linux.udev rootfall.linux.blkid rootfall.container.config
     rootfall.container.cgroups rootfall.container.terminal rootfall.container.overlay rootfall.container.boot
     rootfall.container.refusal

@@ -27,7 +27,7 @@ FLOORS = (
     "container.boot container.shutdown",
     "cmdline config check schema similar hook hook_list yaml_tree device_ref modalias mountinfo ready "
     "linux linux.blkid linux.kernel linux.libc linux.process linux.signals linux.standins linux.seccomp linux.tty linux.udev "
-    "linux.capabilities linux.mount_api linux.namespaces linux.statx password "
+    "linux.capabilities linux.mount_api linux.namespaces linux.small_ctypes linux.statx password "
     "container container.model container.plan container.defaults container.forms container.option_table container.options "
     "container.seccomp container.diagnose container.facts container.mount_checks",
     "model errors record",

@@ -5,6 +5,7 @@ import errno
 import os
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import rootfall
-from rootfall.linux import blkid, libc, udev
+from rootfall.linux import blkid, libc, tty, udev
 
 UUID = "0a1b2c3d-1111-2222-3333-444455556666"
 INIT = str(Path(rootfall.__file__).parents[1])
@@ -67,6 +68,44 @@ def test_a_refusal_is_an_os_error_with_its_number(call: Callable[[], object]) ->
     with pytest.raises(OSError, match=r"\[Errno \d+\] [A-Z]") as caught:
         call()
     assert caught.value.errno
+
+
+def test_a_terminal_is_quiet_raw_and_of_the_size_of_another_when_told_so() -> None:
+    master, fd = os.openpty()
+    other, copy = os.openpty()
+    try:
+        before = termios.tcgetattr(fd)
+        tty.echo(fd, False)
+        assert termios.tcgetattr(fd)[3] == before[3] & ~termios.ECHO
+        tty.echo(fd, True)
+        assert termios.tcgetattr(fd) == before
+        raw = tty.Raw(fd)
+        raw.enter()
+        assert not termios.tcgetattr(fd)[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
+        raw.leave()
+        assert termios.tcgetattr(fd) == before
+        termios.tcsetwinsize(fd, (33, 99))
+        tty.copy_size(fd, copy)
+        assert termios.tcgetwinsize(copy) == (33, 99)
+        peer = tty.open_peer(master)
+        assert os.ttyname(peer) == os.ttyname(fd)
+        os.close(peer)
+        with pytest.raises(OSError, match="TIOCSPTLCK"):
+            tty.open_peer(fd)
+    finally:
+        for each in (master, fd, other, copy):
+            os.close(each)
+
+
+def test_what_is_no_terminal_stays_as_it_is(tmp_path: Path) -> None:
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    raw = tty.Raw(fd)
+    raw.enter()
+    raw.leave()
+    tty.echo(fd, False)
+    tty.copy_size(fd, fd)
+    assert os.fstat(fd).st_size == 0
+    os.close(fd)
 
 
 def image(path: Path, *command: str, size: int = 4 << 20) -> str:

@@ -4,32 +4,30 @@
 Thin wrappers that raise OSError. What a container keeps, and in which order the sets change, is `container.privileges`'.
 """
 
-import ctypes
+from rootfall.linux.libc import check, fields, library, pointer
+from rootfall.linux.small_ctypes import c_ulong, get_errno
 
-from rootfall.linux.libc import check, library
-
-_VERSION_3 = 0x20080522  # struct __user_cap_data_struct twice: 64 bits
+_VERSION_3 = 0x20080522  # struct __user_cap_data_struct twice: the lower 32 bits of each set, then the upper ones
+_HEADER = fields(4, _VERSION_3, 0)
 _PR_CAPBSET_DROP, _PR_CAP_AMBIENT = 24, 47
 _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 _EINVAL = 22
 
 
-def _words(values: "tuple[int, int, int]") -> "ctypes.Array[ctypes.c_uint32]":
-    return (ctypes.c_uint32 * 6)(*(each & 0xFFFFFFFF for each in values), *(each >> 32 for each in values))
-
-
 def get() -> tuple[int, int, int]:
     """Effective, permitted and inheritable set, as bits (capget(2))."""
-    header, data = (ctypes.c_uint32 * 2)(_VERSION_3, 0), _words((0, 0, 0))
-    check(library.capget(header, data), "capget")
-    effective, permitted, inheritable = (data[n] | data[n + 3] << 32 for n in range(3))
+    data = bytearray(24)
+    check(library.capget(_HEADER, pointer(data)), "capget")
+    words = memoryview(data).cast("I")
+    effective, permitted, inheritable = (words[n] | words[n + 3] << 32 for n in range(3))
     return effective, permitted, inheritable
 
 
 def set_all(effective: int, permitted: int, inheritable: int) -> None:
     """capset(2)."""
-    header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
-    check(library.capset(header, _words((effective, permitted, inheritable))), "capset")
+    sets = effective, permitted, inheritable
+    data = fields(4, *(each & 0xFFFFFFFF for each in sets), *(each >> 32 for each in sets))
+    check(library.capset(_HEADER, data), "capset")
 
 
 def bound(kept: int) -> None:
@@ -37,8 +35,8 @@ def bound(kept: int) -> None:
     for number in range(64):
         if kept >> number & 1:
             continue
-        if library.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0) < 0:
-            if ctypes.get_errno() == _EINVAL:
+        if library.prctl(_PR_CAPBSET_DROP, c_ulong(number), 0, 0, 0) < 0:
+            if get_errno() == _EINVAL:
                 return  # this kernel has no more of them
             check(-1, "PR_CAPBSET_DROP")
 
@@ -46,9 +44,9 @@ def bound(kept: int) -> None:
 def set_ambient(kept: int) -> None:
     """The ambient set, which a user who is not root keeps when executing; each must be permitted and inheritable."""
     # Zeroes spelled out: the kernel refuses anything else in the words that it does not use.
-    zero = ctypes.c_ulong(0)
-    library.prctl(_PR_CAP_AMBIENT, ctypes.c_ulong(_PR_CAP_AMBIENT_CLEAR_ALL), zero, zero, zero)  # not before Linux 4.3
+    zero = c_ulong(0)
+    library.prctl(_PR_CAP_AMBIENT, c_ulong(_PR_CAP_AMBIENT_CLEAR_ALL), zero, zero, zero)  # not before Linux 4.3
     for number in range(64):
         if kept >> number & 1:
-            how = ctypes.c_ulong(_PR_CAP_AMBIENT_RAISE)
-            check(library.prctl(_PR_CAP_AMBIENT, how, ctypes.c_ulong(number), zero, zero), "PR_CAP_AMBIENT_RAISE")
+            how = c_ulong(_PR_CAP_AMBIENT_RAISE)
+            check(library.prctl(_PR_CAP_AMBIENT, how, c_ulong(number), zero, zero), "PR_CAP_AMBIENT_RAISE")

@@ -5,8 +5,10 @@ Higher-level things are beyond the scope of this module. Constants carry their k
 linux/magic.h, linux/reboot.h, linux/openat2.h).
 """
 
-import ctypes
 import os
+import sys
+
+from rootfall.linux.small_ctypes import CDLL, addressof, c_ulong, get_errno, sizeof
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ _FINIT_MODULE = {
 }
 _GENERIC_FINIT_MODULE = 273  # include/uapi/asm-generic/unistd.h
 _SYS_OPENAT2 = 437  # on all of them
-_LONG_BITS = 8 * ctypes.sizeof(ctypes.c_long)
+LONG = sizeof(c_ulong)  # and the size of a pointer
 
 
 def finit_module_number(machine: str, bits: int) -> int:
@@ -71,19 +73,29 @@ def finit_module_number(machine: str, bits: int) -> int:
     return _GENERIC_FINIT_MODULE
 
 
-_SYS_FINIT_MODULE = finit_module_number(os.uname().machine, _LONG_BITS)
+_SYS_FINIT_MODULE = finit_module_number(os.uname().machine, 8 * LONG)
 # `f_type` begins struct statfs: a long, but on s390x an unsigned int, which its big end would hide in a long.
-_F_TYPE = ctypes.c_uint if os.uname().machine.startswith("s390") else ctypes.c_ulong
+_F_TYPE = 4 if os.uname().machine.startswith("s390") else LONG
 
-library = ctypes.CDLL(None, use_errno=True)
+library = CDLL(None, use_errno=True)
 
 
 def check(result: int, path: str | None = None) -> int:
     """The result of a call; libc's -1 as OSError with errno, its text and the path, or what else it was about."""
     if result < 0:
-        errno = ctypes.get_errno()
+        errno = get_errno()
         raise OSError(errno, os.strerror(errno), path)
     return result
+
+
+def fields(size: int, *values: int) -> bytes:
+    """A structure for the kernel to read, of unsigned numbers of so many bytes each."""
+    return b"".join([each.to_bytes(size, sys.byteorder) for each in values])
+
+
+def pointer(memory: bytearray) -> c_ulong:
+    """Where this memory is, for the kernel to write to: a long at least. The caller keeps it, in its size, until then."""
+    return c_ulong(addressof(c_ulong.from_buffer(memory)))
 
 
 def _bytes(text: str | None) -> bytes | None:
@@ -92,7 +104,7 @@ def _bytes(text: str | None) -> bytes | None:
 
 def mount(source: str | None, target: str, fstype: str | None = None, flags: int = 0, data: str | None = None) -> None:
     """mount(2)."""
-    arguments = (_bytes(source), _bytes(target), _bytes(fstype), ctypes.c_ulong(flags), _bytes(data))
+    arguments = (_bytes(source), _bytes(target), _bytes(fstype), c_ulong(flags), _bytes(data))
     check(library.mount(*arguments), target)
 
 
@@ -107,22 +119,22 @@ def pivot_root(new_root: str, put_old: str) -> None:
 
 
 def finit_module(fd: int, parameters: str) -> None:
-    """finit_module(2); ctypes lets go of the GIL meanwhile, so that modules load in parallel."""
+    """finit_module(2); it lets go of the GIL meanwhile, so that modules load in parallel."""
     check(library.syscall(_SYS_FINIT_MODULE, fd, _bytes(parameters), 0))
 
 
 def statfs_magic(path: str | int) -> int:
     """`f_type` of statfs(2) or fstatfs(2): the file system's magic number."""
-    buffer = (ctypes.c_ulong * 32)()  # struct statfs is 120 bytes where it is largest
+    buffer = bytearray(256)  # struct statfs is 120 bytes where it is largest
     call = library.fstatfs if isinstance(path, int) else library.statfs
-    check(call(path if isinstance(path, int) else _bytes(path), buffer), str(path))
-    return _F_TYPE.from_buffer(buffer).value & 0xFFFFFFFF
+    check(call(path if isinstance(path, int) else _bytes(path), pointer(buffer)), str(path))
+    return int.from_bytes(buffer[:_F_TYPE], sys.byteorder) & 0xFFFFFFFF
 
 
 def openat2(directory: int, name: str, flags: int, resolve: int) -> int:
     """openat2(2) without O_CREAT; raises ENOSYS on kernels before 5.6."""
-    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, resolve)
-    return check(library.syscall(_SYS_OPENAT2, directory, _bytes(name), how, ctypes.sizeof(how)), name)
+    how = fields(8, flags | os.O_CLOEXEC, 0, resolve)
+    return check(library.syscall(_SYS_OPENAT2, directory, _bytes(name), how, len(how)), name)
 
 
 def tcdrain(fd: int) -> None:
@@ -132,7 +144,7 @@ def tcdrain(fd: int) -> None:
 
 def reboot(command: int) -> None:
     """reboot(2): one of the RB_ constants; returns only when it failed."""
-    check(library.reboot(ctypes.c_int(command if command < 1 << 31 else command - (1 << 32))))
+    check(library.reboot(command))
 
 
 def signalfd(numbers: "Iterable[int]") -> int:
@@ -140,5 +152,5 @@ def signalfd(numbers: "Iterable[int]") -> int:
     mask = 0
     for number in numbers:
         mask |= 1 << number - 1
-    words = (ctypes.c_ulong * 16)(*(mask >> shift & (1 << _LONG_BITS) - 1 for shift in range(0, 64, _LONG_BITS)))
-    return check(library.signalfd(-1, words, os.O_CLOEXEC))
+    words = fields(LONG, *(mask >> shift & (1 << 8 * LONG) - 1 for shift in range(0, 64, 8 * LONG)))
+    return check(library.signalfd(-1, words.ljust(128, b"\0"), os.O_CLOEXEC))  # sigset_t

@@ -5,10 +5,10 @@ A path is looked up once, in the root that it is meant in; afterwards only the d
 what lies at the path in between. Thin wrappers that raise OSError; ENOSYS where the kernel is older, or seccomp forbids it.
 """
 
-import ctypes
 import os
 
-from rootfall.linux.libc import check, library
+from rootfall.linux.libc import check, fields, library
+from rootfall.linux.small_ctypes import c_ulong
 
 OPEN_TREE_CLONE, OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
 AT_EMPTY_PATH, AT_RECURSIVE = 0x1000, 0x8000
@@ -23,9 +23,9 @@ FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
 
 
-def _call(number: int, path: str, *arguments: "int | bytes | ctypes.Array[ctypes.c_uint64] | None") -> int:
-    words = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
-    return check(library.syscall(ctypes.c_long(number), *words), path)
+def _call(number: int, path: str, *arguments: int | bytes | None) -> int:
+    words = [c_ulong(each) if isinstance(each, int) else each for each in arguments]
+    return check(library.syscall(c_ulong(number), *words), path)
 
 
 def open_tree(directory: int, path: str, flags: int) -> int:
@@ -41,8 +41,8 @@ def move_mount(mount: int, target: int) -> None:
 
 def mount_setattr(mount: int, attributes: int, clear: int = 0, propagation: int = 0, recursive: bool = False) -> None:
     """Set and clear attributes of the mount that `mount` is open on, of all below it too if `recursive` (mount_setattr(2))."""
-    words = (ctypes.c_uint64 * 4)(attributes, clear, propagation, 0)
-    _call(_MOUNT_SETATTR, "", mount, b"", AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0), words, 32)
+    words = fields(8, attributes, clear, propagation, 0)
+    _call(_MOUNT_SETATTR, "", mount, b"", AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0), words, len(words))
 
 
 def new_mount(fstype: str, options: tuple[tuple[str, str | None], ...], attributes: int, source: str = "none") -> int:

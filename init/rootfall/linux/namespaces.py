@@ -4,10 +4,14 @@
 Thin wrappers that raise OSError. The numbers of system calls since Linux 5.1 are the same on every architecture but alpha.
 """
 
-import ctypes
 import os
 
-from rootfall.linux.libc import check, library
+from rootfall.linux.libc import check, fields, library, pointer
+from rootfall.linux.small_ctypes import PyDLL, c_ulong
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x80, 0x00020000, 0x02000000, 0x04000000
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x08000000, 0x10000000, 0x20000000, 0x40000000
@@ -49,39 +53,49 @@ def _number(numbers: dict[str, int], generic: int) -> int:
     return generic
 
 
+def _fork(call: "Callable[[], int]") -> int:
+    """What a system call that copies this process returns, with all that os.fork has Python do before it and after it."""
+    python, pid = PyDLL(None), -1
+    python.PyOS_BeforeFork()
+    try:
+        pid = call()
+    finally:
+        if pid == 0:
+            python.PyOS_AfterFork_Child()
+        else:
+            python.PyOS_AfterFork_Parent()
+    return pid
+
+
 def clone3(flags: int, cgroup: int = -1) -> tuple[int, int]:
     """Start a copy of this process, which must have one thread, as fork(2) does; returns its pid and a pidfd, 0 and -1 in it.
 
     With a descriptor of a cgroup v2 directory the child starts in that cgroup. Raises ENOSYS where seccomp or age forbid it,
     E2BIG where the kernel is too old for the cgroup (before 5.7).
     """
-    pidfd = ctypes.c_int(-1)
+    pidfd = bytearray(8)
     into = CLONE_INTO_CGROUP if cgroup >= 0 else 0
-    arguments = (ctypes.c_uint64 * 11)(
-        flags | CLONE_PIDFD | into, ctypes.addressof(pidfd), 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0)
-    )
-    pid = check(library.syscall(_SYS_CLONE3, arguments, ctypes.c_size_t(88 if into else 64)), "clone3")
-    if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
-    return pid, pidfd.value if pid else -1
+    where = pointer(pidfd).value
+    arguments = fields(8, flags | CLONE_PIDFD | into, where, 0, 0, _SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0))
+    size = c_ulong(88 if into else 64)
+    pid = _fork(lambda: check(library.syscall(_SYS_CLONE3, arguments, size), "clone3"))
+    return pid, memoryview(pidfd).cast("i")[0] if pid else -1
 
 
 def clone(flags: int) -> tuple[int, int]:
     """The same by clone(2), which is older and which filters can look into; the pidfd is -1 before Linux 5.3."""
     # The order of the arguments is the architecture's, but flags and a stack come first, and of all others none is used.
-    words = (ctypes.c_ulong(flags | _SIGCHLD), *(ctypes.c_ulong(0) for _ in range(4)))
+    words = (c_ulong(flags | _SIGCHLD), *(c_ulong(0) for _ in range(4)))
     if os.uname().machine.startswith("s390"):
         words = (words[1], words[0], *words[2:])
-    pid = check(library.syscall(_number(_CLONE, _GENERIC_CLONE), *words), "clone")
-    if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
-        return 0, -1
-    return pid, library.syscall(_SYS_PIDFD_OPEN, pid, 0)
+    number = _number(_CLONE, _GENERIC_CLONE)
+    pid = _fork(lambda: check(library.syscall(number, *words), "clone"))
+    return pid, library.syscall(_SYS_PIDFD_OPEN, pid, 0) if pid else -1
 
 
 def unshare(flags: int) -> None:
     """unshare(2)."""
-    check(library.unshare(ctypes.c_int(flags)), "unshare")
+    check(library.unshare(flags), "unshare")
 
 
 def setns(fd: int, kind: int = 0) -> None:
@@ -92,7 +106,7 @@ def setns(fd: int, kind: int = 0) -> None:
 def prctl(option: int, *arguments: int) -> int:
     """prctl(2), for options whose arguments are numbers."""
     four = (*arguments, 0, 0, 0, 0)[:4]
-    return check(library.prctl(option, *(ctypes.c_ulong(each) for each in four)), "prctl")
+    return check(library.prctl(option, *(c_ulong(each) for each in four)), "prctl")
 
 
 def set_title(title: str) -> None:
@@ -101,17 +115,17 @@ def set_title(title: str) -> None:
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
     first, last, start, end = (int(each) for each in fields[45:49])  # arg_start, arg_end, env_start, env_end
-    ctypes.memset(start, 0, max(end - start, 0))
+    library.memset(c_ulong(start), 0, c_ulong(max(end - start, 0)))
     if last > first:
-        ctypes.memset(first, 0, last - first)
-        ctypes.memmove(first, data[: last - first - 1], min(len(data), last - first - 1))
+        shown = data[: last - first - 1]
+        library.memcpy(c_ulong(first), shown.ljust(last - first, b"\0"), c_ulong(last - first))
     check(library.prctl(PR_SET_NAME, data, 0, 0, 0), "prctl")
 
 
 def sethostname(name: str) -> None:
     """sethostname(2)."""
     data = os.fsencode(name)
-    check(library.sethostname(data, ctypes.c_size_t(len(data))), "sethostname")
+    check(library.sethostname(data, c_ulong(len(data))), "sethostname")
 
 
 def join_new_session_keyring() -> None:
@@ -122,7 +136,7 @@ def join_new_session_keyring() -> None:
 
 def set_rlimit(number: int, soft: int, hard: int) -> None:
     """prlimit(2) of this process; -1 is RLIM_INFINITY."""
-    limit = (ctypes.c_uint64 * 2)(soft & 0xFFFF_FFFF_FFFF_FFFF, hard & 0xFFFF_FFFF_FFFF_FFFF)
+    limit = fields(8, soft & 0xFFFF_FFFF_FFFF_FFFF, hard & 0xFFFF_FFFF_FFFF_FFFF)
     check(library.prlimit64(0, number, limit, None), "prlimit")
 
 
@@ -130,9 +144,9 @@ def bring_up(interface: str) -> None:
     """Set IFF_UP of a network interface, and no other flag (netdevice(7))."""
     fd = check(library.socket(_AF_INET, _SOCK_DGRAM | _SOCK_CLOEXEC, 0), "socket")
     try:
-        request = ctypes.create_string_buffer(40)  # struct ifreq: a name of 16 bytes, then a short
-        request.raw = os.fsencode(interface)[:15].ljust(16, b"\0") + bytes(ctypes.c_short(_IFF_UP)) + bytes(22)
-        check(library.ioctl(fd, ctypes.c_ulong(_SIOCSIFFLAGS), request), interface)
+        # struct ifreq: a name of 16 bytes, then a short
+        request = os.fsencode(interface)[:15].ljust(16, b"\0") + fields(2, _IFF_UP) + bytes(22)
+        check(library.ioctl(fd, c_ulong(_SIOCSIFFLAGS), request), interface)
     finally:
         os.close(fd)
 
@@ -141,5 +155,5 @@ def close_range(first: int, last: int = LAST) -> None:
     """close_range(2): close all descriptors from `first` to `last`; before Linux 5.9, one by one."""
     if first > last:
         return
-    if library.syscall(_SYS_CLOSE_RANGE, ctypes.c_uint(first), ctypes.c_uint(last), 0) < 0:
+    if library.syscall(_SYS_CLOSE_RANGE, c_ulong(first), c_ulong(last), 0) < 0:
         os.closerange(first, min(last, max(os.sysconf("SC_OPEN_MAX"), 1 << 16)) + 1)

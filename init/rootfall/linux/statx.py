@@ -5,11 +5,11 @@ Each answers None where the running kernel is too old for the call or the questi
 statmount(2), since Linux 6.8, sees what mountinfo hides: the parent of the root's mount, and all outside of a chroot.
 """
 
-import ctypes
 import os
 import struct
 
-from rootfall.linux.libc import MS_SHARED, MS_UNBINDABLE, library
+from rootfall.linux.libc import MS_SHARED, MS_UNBINDABLE, library, pointer
+from rootfall.linux.small_ctypes import c_ulong, get_errno
 from rootfall.record import NamedTuple
 
 INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO (include/uapi/linux/nsfs.h)
@@ -53,8 +53,8 @@ def where(fd: int) -> Where | None:
 
 def _statx(fd: int, mask: int) -> tuple[int, bool] | None:
     """`stx_mnt_id` and whether this is the root of a mount."""
-    buffer = ctypes.create_string_buffer(256)
-    if library.statx(fd, b"", _AT_EMPTY_PATH, mask, buffer) < 0:
+    buffer = bytearray(256)
+    if library.statx(fd, b"", _AT_EMPTY_PATH, mask, pointer(buffer)) < 0:
         return None  # ENOSYS, or whatever a seccomp filter that does not know it says
     answered, _, attributes = struct.unpack_from("=IIQ", buffer)
     (known,) = struct.unpack_from("=Q", buffer, 56)
@@ -67,14 +67,14 @@ def _statx(fd: int, mask: int) -> tuple[int, bool] | None:
 def statmount(unique: int) -> MountFacts | None:
     """statmount(2) in our mount namespace. FileNotFoundError: it is in another, or in none; PermissionError: hidden."""
     request = struct.pack("=IIQQ", 24, 0, unique, _STATMOUNT_MNT_BASIC | _STATMOUNT_FS_TYPE)
-    buffer = ctypes.create_string_buffer(4096)
-    if library.syscall(_SYS_STATMOUNT, request, buffer, ctypes.c_size_t(4096), ctypes.c_ulong(0)) < 0:
-        errno = ctypes.get_errno()
+    buffer = bytearray(4096)
+    if library.syscall(_SYS_STATMOUNT, request, pointer(buffer), c_ulong(4096), c_ulong(0)) < 0:
+        errno = get_errno()
         if errno == _ENOSYS:
             return None
         raise OSError(errno, os.strerror(errno), "statmount")
     fstype, this, parent, old, old_parent, _, propagation, peers = struct.unpack_from("=IQQIIQQQ", buffer, 36)
-    kind = buffer.raw[512 + fstype :].split(b"\0", 1)[0].decode(errors="replace")
+    kind = buffer[512 + fstype :].split(b"\0", 1)[0].decode(errors="replace")
     shared = peers if propagation & MS_SHARED else 0
     return MountFacts(this, parent, old, old_parent, shared, bool(propagation & MS_UNBINDABLE), kind)
 

@@ -4,18 +4,19 @@
 /dev/console itself can be nobody's controlling terminal: without the tty behind it there is no job control and no ^C.
 """
 
-import ctypes
 import os
+
+from rootfall.linux.libc import check, library, pointer
+from rootfall.linux.small_ctypes import c_ulong
 
 _ACTIVE = "/sys/class/tty/{}/active"
 _TIOCSCTTY = 0x540E  # the same on all architectures of Linux but alpha, mips, parisc and sparc
 _TCSAFLUSH = 2
-_ECHO, _LFLAG = 0o10, 3  # the fourth word of struct termios
+_ECHO, _LFLAG = 0o10, 3  # the fourth unsigned int of struct termios
+_TERMIOS = 128  # more bytes than it has anywhere
 
 _TIOCGWINSZ, _TIOCSWINSZ, _TIOCGPTPEER, _TIOCSPTLCK = 0x5413, 0x5414, 0x5441, 0x40045431
 _TCSADRAIN = 1
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def console_name() -> str:
@@ -44,34 +45,31 @@ def open_console() -> int:
 
 def control(fd: int) -> None:
     """Make the tty the controlling terminal of this session, whose leader the caller is; a failure costs job control."""
-    _libc.ioctl(fd, ctypes.c_ulong(_TIOCSCTTY), 1)
+    library.ioctl(fd, c_ulong(_TIOCSCTTY), 1)
 
 
 def echo(fd: int, on: bool) -> None:
     """Whether the tty shows what is typed; what was typed before is thrown away. No tty: nothing happens."""
-    settings = (ctypes.c_uint32 * 32)()
-    if _libc.tcgetattr(fd, settings) == 0:
-        settings[_LFLAG] = settings[_LFLAG] | _ECHO if on else settings[_LFLAG] & ~_ECHO
-        _libc.tcsetattr(fd, _TCSAFLUSH, settings)
+    settings = bytearray(_TERMIOS)
+    if library.tcgetattr(fd, pointer(settings)) == 0:
+        flags = memoryview(settings).cast("I")
+        flags[_LFLAG] = flags[_LFLAG] | _ECHO if on else flags[_LFLAG] & ~_ECHO
+        library.tcsetattr(fd, _TCSAFLUSH, pointer(settings))
 
 
 def open_peer(master: int) -> int:
     """Unlock a pseudoterminal and open its other end from the descriptor, whatever its name is here (TIOCGPTPEER)."""
-    unlocked = ctypes.c_int(0)
-    flags = ctypes.c_int(os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    if _libc.ioctl(master, ctypes.c_ulong(_TIOCSPTLCK), ctypes.byref(unlocked)) == 0:
-        peer: int = _libc.ioctl(master, ctypes.c_ulong(_TIOCGPTPEER), flags)
-        if peer >= 0:
-            return peer
-    errno = ctypes.get_errno()
-    raise OSError(errno, os.strerror(errno), "TIOCGPTPEER")
+    unlocked = bytes(4)  # an int, 0
+    check(library.ioctl(master, c_ulong(_TIOCSPTLCK), unlocked), "TIOCSPTLCK")
+    flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
+    return check(library.ioctl(master, c_ulong(_TIOCGPTPEER), c_ulong(flags)), "TIOCGPTPEER")
 
 
 def copy_size(source: int, target: int) -> None:
     """Give a tty the window size of another; the kernel tells those who use it (SIGWINCH). No tty: nothing happens."""
-    size = (ctypes.c_uint16 * 4)()
-    if _libc.ioctl(source, ctypes.c_ulong(_TIOCGWINSZ), size) == 0:
-        _libc.ioctl(target, ctypes.c_ulong(_TIOCSWINSZ), size)
+    winsize = bytearray(8)  # four shorts
+    if library.ioctl(source, c_ulong(_TIOCGWINSZ), pointer(winsize)) == 0:
+        library.ioctl(target, c_ulong(_TIOCSWINSZ), pointer(winsize))
 
 
 class Raw:
@@ -80,17 +78,17 @@ class Raw:
     def __init__(self, fd: int) -> None:
         """Remember the tty as it is now."""
         self.fd = fd
-        self._before = (ctypes.c_uint32 * 32)()
-        self._is_tty = _libc.tcgetattr(fd, self._before) == 0
+        self._before = bytearray(_TERMIOS)
+        self._is_tty = library.tcgetattr(fd, pointer(self._before)) == 0
 
     def enter(self) -> None:
         """Make it raw."""
         if self._is_tty:
-            settings = (ctypes.c_uint32 * 32)(*self._before)
-            _libc.cfmakeraw(settings)
-            _libc.tcsetattr(self.fd, _TCSADRAIN, settings)
+            settings = bytearray(self._before)
+            library.cfmakeraw(pointer(settings))
+            library.tcsetattr(self.fd, _TCSADRAIN, pointer(settings))
 
     def leave(self) -> None:
         """As it was."""
         if self._is_tty:
-            _libc.tcsetattr(self.fd, _TCSADRAIN, self._before)
+            library.tcsetattr(self.fd, _TCSADRAIN, pointer(self._before))
