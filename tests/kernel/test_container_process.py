@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from rootfall.container import reaper
 from rootfall.container.model import CAPABILITIES, Container, Mount, Rlimit, User
 from tests.kernel import contained
 
@@ -443,3 +444,19 @@ def test_a_killed_pid_1_is_an_exit_status(root: Path, uid: int) -> None:
     os.kill(first_of(process), signal.SIGKILL)
     process.communicate(timeout=contained.LIMIT)
     assert process.returncode == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_reaches_a_command_that_leads_no_group_yet(number: int) -> None:
+    """Between fork(2) and setsid(2) there is no group to send to: Ctrl-C just then was lost, and the container stayed."""
+    command = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+    reaper.pass_on(command, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(command, 0)[1]) == -number
+
+
+def test_a_signal_to_a_command_that_has_ended_is_no_error() -> None:
+    command = os.posix_spawn("/bin/true", ["true"], {}, setsid=True)
+    os.waitid(os.P_PID, command, os.WEXITED | os.WNOWAIT)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP):
+        reaper.pass_on(command, number)
+    assert os.waitpid(command, 0) == (command, 0)

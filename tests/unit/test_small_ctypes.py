@@ -94,7 +94,7 @@ def test_errno_is_kept_from_call_to_call(module: ModuleType) -> None:
     library = module.CDLL(None, use_errno=True)
     assert library.close(-1) == -1
     with pytest.raises(FileNotFoundError):  # the C library's own is another one by now
-        os.stat("/absent")
+        Path("/absent").stat()
     assert module.get_errno() == errno.EBADF
     assert module.CDLL(None).rmdir(b"/absent") == -1  # without use_errno nothing is kept
     assert module.get_errno() == errno.EBADF

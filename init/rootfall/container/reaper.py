@@ -54,10 +54,11 @@ def pass_on(command: int, number: int) -> None:
 
     To stop is an order here: the default of SIGTSTP is to do nothing where, as in here, no shell is left that could continue.
     """
-    try:
-        if number in _TO_GROUP:
-            os.killpg(command, signals.SIGSTOP if number == signals.SIGTSTP else number)
-        else:
-            os.kill(command, number)
-    except ProcessLookupError:
-        pass  # it has ended: SIGCHLD is on its way
+    sent = signals.SIGSTOP if number == signals.SIGTSTP else number
+    if number in _TO_GROUP:
+        try:
+            os.killpg(command, sent)
+            return
+        except ProcessLookupError:
+            pass  # it has only just been forked, and leads no group yet: it alone
+    os.kill(command, sent)  # if it has ended: it is there until it is reaped, which ends us
