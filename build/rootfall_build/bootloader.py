@@ -19,22 +19,23 @@ from elftools.elf.sections import SymbolTableSection
 SOURCE = Path(__file__).with_name("bootloader.c")
 # Built-in modules that neither PID 1 nor pyudev nor yaml imports; what is nobody's then, the linker leaves out.
 UNUSED = (
-    "_csv _opcode _pickle _random _statistics cmath _elementtree pyexpat _blake2 _md5 _sha1 _sha256 _sha512 _sha2 _sha3 "
-    "unicodedata _posixsubprocess grp spwd syslog xxsubtype"
+    "_csv _json _opcode _pickle _random _statistics cmath _elementtree pyexpat _blake2 _md5 _sha1 _sha256 _sha512 _sha2 _sha3 "
+    "unicodedata _posixsubprocess _suggestions grp spwd syslog xxsubtype"
 ).split()
 
 # What is compiled into the program, by the names that bootloader.c has for it: files of the package rootfall,
 _SCRIPTS = {"ENCODINGS": "frozen_encodings.py", "IMPORTER": "frozen_import.py", "MAIN": "__main__.py"}
-# and, where CPython has them as objects (deepfreeze.o, until 3.12), modules of the standard library: file, name in tracebacks.
+# and what the interpreter imports before our importer is there: files of the standard library, their names in tracebacks.
 _STANDARD = {
     "BOOTSTRAP": ("importlib/_bootstrap.py", "<frozen importlib._bootstrap>"),
     "EXTERNAL": ("importlib/_bootstrap_external.py", "<frozen importlib._bootstrap_external>"),
     "ABC": ("abc.py", "<frozen abc>"),
     "IO": ("io.py", "<frozen io>"),
 }
+# Parts of the interpreter that bootloader.c and _inittab() replace.
+_REPLACED = ("config.o", "frozen.o", "deepfreeze.o")
 # The functions of the interpreter that we call by ctypes.pythonapi.
 _BY_CTYPES = ("PyOS_AfterFork_Child",)
-_DEEPLY_FROZEN = ("frozen.o", "deepfreeze.o")
 _LINK = (
     "-pie -Wl,-z,defs -Wl,--dynamic-list=exports -Wl,--gc-sections -Wl,-z,pack-relative-relocs -Wl,--hash-style=gnu -Wl,-O1 "
     "-Wl,--build-id=none -Wl,--strip-all -Wl,--no-eh-frame-hdr"
@@ -69,12 +70,9 @@ def link(work: Path, package: Path, archive: Path, extensions: Iterable[Path]) -
     objects = work / "objects"
     objects.mkdir()
     _run(["ar", "x", str(_archive())], objects)
+    library = Path(sysconfig.get_path("stdlib"))
     sources = {name: (package / file, f"rootfall/{file}") for name, file in _SCRIPTS.items()}
-    dropped = {"config.o"}
-    if (objects / "deepfreeze.o").exists():
-        library = Path(sysconfig.get_path("stdlib"))
-        sources |= {name: (library / file, called) for name, (file, called) in _STANDARD.items()}
-        dropped |= set(_DEEPLY_FROZEN)
+    sources |= {name: (library / file, called) for name, (file, called) in _STANDARD.items()}
     parts = {"ARCHIVE": archive, **{name: _compiled(*source, work / name) for name, source in sources.items()}}
     (work / "config.c").write_text(_inittab(_archive().with_name("config.c").read_text()))
     include = sysconfig.get_path("include")
@@ -83,7 +81,7 @@ def link(work: Path, package: Path, archive: Path, extensions: Iterable[Path]) -
     _run([*compile_, "-DPy_BUILD_CORE", f"-I{include}/internal", "config.c", "-o", "config.o"], work)
     wanted = {name for path in extensions for name in _undefined(path)} | set(_BY_CTYPES)
     (work / "exports").write_text("{" + "".join(f"{name};\n" for name in sorted(wanted)) + "};\n")
-    kept = sorted(str(path) for path in objects.iterdir() if path.name not in dropped)
+    kept = sorted(str(path) for path in objects.iterdir() if path.name not in _REPLACED)
     _run(["cc", *_LINK, "-o", "rootfall", "bootloader.o", "config.o", *kept, *_LIBRARIES], work)
     # Nothing unwinds C frames in PID 1 (no C++, no pthread_cancel): a tenth of the compressed program.
     _run(["strip", "-s", "-R", ".eh_frame", "rootfall"], work)
