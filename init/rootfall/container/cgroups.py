@@ -78,7 +78,7 @@ class Cgroup:
     def enter(self) -> None:
         """In the first process, when it was let go: move into version 1. Raises ContainerError.
 
-        To move a process, the kernel waits for a grace period of RCU, 4 to 15 ms; a thread that moves itself does not wait.
+        To move a process, the kernel waits for a grace period of RCU, 5 to 15 ms; a thread that moves itself does not wait.
         """
         self._move(1, "tasks", "0")
 
