@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A container, from its plan to the exit status of its command, in the order in which it happens.
 
-`run` is the launcher's story, on the host: have the cgroup made, start the first process in new namespaces, map its ids, let it go,
-wait. `first_process` is the other half: mounts, pivot_root, fewer privileges, the command. Two pipes join them: over one the
-launcher lets the process go, over the other it hears why the start failed; that one ends when the command is executed.
+`run` is the launcher's story, on the host: have the cgroup made, start the first process in new namespaces, map its ids, let it
+go, wait. `first_process` is the other half: mounts, pivot_root, fewer privileges, the command. Two pipes join them: over one
+the launcher lets the process go, over the other it hears why the start failed; that one ends when the command is executed.
 """
 
 import gc
