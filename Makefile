@@ -16,11 +16,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # To build images and boot them: `make venv`, `make demo`.
 PACKAGES += python3-venv       # the virtual environment
-PACKAGES += libpython3-dev     # the shared libpython for PyInstaller, and the archive that PID 1's own is linked from
-PACKAGES += gcc                # links that libpython; compiles the demo's init
+PACKAGES += libpython3-dev     # the shared libpython for PyInstaller, and the archive that PID 1 is linked from
+PACKAGES += gcc                # compiles and links PID 1's bootloader; compiles the demo's init
 PACKAGES += libc6-dev          # its headers; the static libc for the demo's init
 PACKAGES += binutils           # ar, strip; objdump for PyInstaller
-PACKAGES += zlib1g-dev         # libpython holds zlib
+PACKAGES += zlib1g-dev         # the interpreter holds zlib
 PACKAGES += libudev1           # goes into the image
 PACKAGES += libblkid1          # goes into the image
 PACKAGES += kmod               # depmod: the index of a kernel's modules

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rootfall.errors import BuildError
-from rootfall_build import boot_half, libpython
+from rootfall_build import boot_half, bootloader
 
 _DISTRIBUTIONS = ("pyinstaller", "pyudev", "pyyaml")
 # Libraries that PID 1 opens by ctypes: PyInstaller cannot see them.
@@ -38,17 +38,11 @@ _EXCLUDES = (
 ).split()
 # Dropped after the analysis: PyInstaller insists on them, for codecs that are not in the image.
 _DROP = "_compat_pickle _py_abc _threading_local quopri stringprep optparse doctest unittest pdb bdb cmd code codeop".split()
-# The interpreter itself needs these before PyInstaller's importer is there, as files; what else PyInstaller has in its
-# base_library.zip goes to the PYZ archive, whose directory is read in C.
-_BASE_LIBRARY = tuple(
-    f"{name}.pyc"
-    for name in "encodings/__init__ encodings/aliases encodings/ascii encodings/latin_1 encodings/utf_8".split()
-)
 # Of the standard library, for yaml and pyudev, and for Pythons that have these modules not frozen into the interpreter.
 _STANDARD_LIBRARY = (
     "_collections_abc _weakrefset abc codecs collections collections.abc copyreg encodings.utf_16 encodings.utf_16_be "
     "encodings.utf_16_le enum functools genericpath io keyword operator os posixpath re re._casefix re._compiler "
-    "re._constants re._parser reprlib stat types warnings weakref"
+    "re._constants re._parser reprlib stat struct types warnings weakref"
 ).split()
 
 
@@ -130,52 +124,57 @@ def _libraries() -> list[Path]:
 def _digest(hooks: Sequence[Path] = ()) -> str:
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    recipe = (here / name for name in ("pid1.spec", "freeze.py", "libpython.py", "boot_half.py"))
+    recipe = (here / name for name in ("pid1.spec", "freeze.py", "bootloader.py", "bootloader.c", "boot_half.py"))
     for path in (*_sources(), *recipe, *hooks):
         digest.update(f"{path.parent.name}/{path.name}".encode() + b"\0" + path.read_bytes() + b"\0")
     versions = [sys.version, *(f"{name} {importlib.metadata.version(name)}" for name in _DISTRIBUTIONS)]
     stamps = [(path.name, path.resolve().stat().st_size, path.resolve().stat().st_mtime_ns) for path in _libraries()]
-    digest.update(repr((versions, stamps, libpython.recipe(), libpython.missing())).encode())
+    digest.update(repr((versions, stamps, bootloader.missing())).encode())
     return digest.hexdigest()[:32]
 
 
 def _freeze_into(final: Path, progress: Callable[[str], None], hooks: Sequence[Path]) -> None:
     with tempfile.TemporaryDirectory(prefix="rootfall-freeze-", dir=final.parent) as name:
         work = Path(name)
-        slim = _slim_libpython(work, progress)
         _stage(work, hooks)
         progress(f"freeze PID 1 with PyInstaller{''.join(f', hook {path.stem}' for path in hooks)}")
-        _run_pyinstaller(work, slim, hooks)
+        _run_pyinstaller(work, hooks)
         made = work / "dist"
-        fault = _fault(made / "rootfall" / "rootfall")
-        if fault and slim:
-            progress(f"with the small libpython it does not start ({fault}): the stock one goes in")
-            _run_pyinstaller(work, None, hooks)
+        if not _link_into(made / "rootfall", work, progress):
             fault = _fault(made / "rootfall" / "rootfall")
-        if fault:
-            raise BuildError("freeze PID 1", "rootfall", seen=f"the frozen program does not start: {fault}")
+            if fault:
+                raise BuildError("freeze PID 1", "rootfall", seen=f"the frozen program does not start: {fault}")
         (made / "complete").touch()
         shutil.rmtree(final, ignore_errors=True)
         made.rename(final)
 
 
-def _slim_libpython(work: Path, progress: Callable[[str], None]) -> Path | None:
-    """A small libpython, or None and a note why the stock one, about 1 MB more in the image, must do."""
-    lack = libpython.missing()
-    if lack:
-        progress(f"no {lack}: the stock libpython goes in, about 1 MB more in the image")
-        return None
-    progress("link a small libpython")
-    directory = work / "libpython"
-    directory.mkdir()
+def _link_into(stock: Path, work: Path, progress: Callable[[str], None]) -> bool:
+    """Put a program that is linked into one file in the place of PyInstaller's; else say why, and leave what is there."""
+    otherwise = (
+        "PyInstaller's bootloader and the stock libpython go in: about 1 MB more in the image, and a slower start"
+    )
+    if lack := bootloader.missing():
+        progress(f"no {lack}: {otherwise}")
+        return False
+    progress("link PID 1 with its interpreter")
+    (work / "link").mkdir()
     try:
-        return libpython.link(directory)
+        program = bootloader.link(work / "link", _package("rootfall"), work / "modules.pyz")
     except subprocess.CalledProcessError as error:
-        words = error.stderr.decode(errors="replace") if isinstance(error.stderr, bytes) else str(error.stderr)
-        progress(
-            f"the linker refuses ({words.strip()[-300:]}): the stock libpython goes in, about 1 MB more in the image"
-        )
-        return None
+        progress(f"{error.cmd[0]} refuses ({str(error.stderr).strip()[-300:]}): {otherwise}")
+        return False
+    linked = shutil.copytree(stock, work / "linked", symlinks=True)
+    for needless in (linked / "_internal").glob("libpython*"):
+        needless.unlink()
+    (linked / "_internal" / "encodings.pyc").unlink()
+    shutil.copy(program, linked / "rootfall")
+    if fault := _fault(linked / "rootfall"):
+        progress(f"linked into one file it does not start ({fault}): {otherwise}")
+        return False
+    shutil.rmtree(stock)
+    linked.rename(stock)
+    return True
 
 
 def _fault(program: Path) -> str:
@@ -184,7 +183,7 @@ def _fault(program: Path) -> str:
     return "" if done.returncode == 0 else (done.stderr.strip()[-600:] or f"exit status {done.returncode}")
 
 
-def _run_pyinstaller(work: Path, slim: Path | None, hooks: Sequence[Path]) -> None:
+def _run_pyinstaller(work: Path, hooks: Sequence[Path]) -> None:
     package = _package("rootfall")
     settings = {
         "script": str(package / "__main__.py"),
@@ -202,8 +201,8 @@ def _run_pyinstaller(work: Path, slim: Path | None, hooks: Sequence[Path]) -> No
         "drop": _DROP,
         "extensions": _EXTENSIONS,
         "libraries": [str(path) for path in _libraries()],
-        "libpython": str(slim) if slim else "",
-        "base_library": _BASE_LIBRARY,
+        "archive": str(work / "modules.pyz"),
+        "encodings": str(package / "frozen_encodings.py"),
         "standard_library": _STANDARD_LIBRARY,
     }
     environment = os.environ | {

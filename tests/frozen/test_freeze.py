@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfall_build import freeze, libpython
+from rootfall_build import bootloader, freeze
 from rootfall_build.build import cache_directory
 from rootfall_build.freeze import FrozenRuntime
 
@@ -82,15 +82,39 @@ def test_nothing_says_where_it_was_made(runtime: FrozenRuntime) -> None:
     assert told == []
 
 
-def test_without_a_compiler_the_stock_libpython_goes_in_and_it_is_said(
+def test_without_a_compiler_pyinstallers_bootloader_goes_in_and_it_is_said(
     runtime: FrozenRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(libpython, "missing", lambda: "cc (Debian packages gcc and libc6-dev)")
+    monkeypatch.setattr(bootloader, "missing", lambda: "cc (Debian packages gcc and libc6-dev)")
     notes: list[str] = []
     stock = freeze.freeze(tmp_path, notes.append)
-    assert notes[0].startswith("no cc (Debian packages gcc and libc6-dev): the stock libpython goes in")
+    assert notes[1].startswith(
+        "no cc (Debian packages gcc and libc6-dev): PyInstaller's bootloader and the stock libpy"
+    )
     assert stock.digest != runtime.digest
-    size = {each: next(each.directory.rglob("libpython*.so*")).stat().st_size for each in (stock, runtime)}
-    assert size[stock] >= size[runtime], "equal where this machine has no compiler either"
+    assert list(stock.directory.rglob("libpython*.so*"))
     done = subprocess.run([stock.directory / "rootfall"], env={}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr[:9]) == (1, "rootfall:")
+    done = subprocess.run(
+        [stock.directory / "rootfall", "--prove"], env={}, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.endswith(": in order\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"), [("#error spoilt\n", "cc refuses ("), ("#define main spoilt\n", "cc refuses (")]
+)
+def test_what_cannot_be_linked_is_said_and_pyinstallers_bootloader_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str, said: str
+) -> None:
+    broken = tmp_path / "bootloader.c"
+    broken.write_text(spoil + bootloader.SOURCE.read_text())
+    stock = tmp_path / "stock"
+    stock.mkdir()
+    (tmp_path / "modules.pyz").touch()
+    monkeypatch.setattr(bootloader, "SOURCE", broken)
+    notes: list[str] = []
+    assert not freeze._link_into(stock, tmp_path, notes.append)
+    assert notes[1].startswith(said)
+    assert "PyInstaller's bootloader and the stock libpython go in" in notes[1]
+    assert list(stock.iterdir()) == []

@@ -20,12 +20,17 @@ CMDLINE = 'console=ttyS0 two="2 and" one quiet -- three'
 GIVEN, ARGV = {"HOME": "/", "TERM": "linux", "two": "2 and"}, ("one", "three")
 
 
+# What makes the program say each import, as python -v does: in a bootloader of ours, and in PyInstaller's archive, where an
+# option of the same length takes the place of another.
+LOUD = {b"bootloader verbose=0": b"bootloader verbose=1", b"hash_seed=0": b"verbose\0\0\0\0"}
+
+
 def loud(tree: Path) -> Path:
-    """Make the program say each import: the option of the same length in PyInstaller's archive becomes Python's -v."""
+    """Make the program say each import."""
     program = tree / "usr/lib/rootfall/rootfall"
     data = program.read_bytes()
-    assert data.count(b"hash_seed=0") == 1
-    program.write_bytes(data.replace(b"hash_seed=0", b"verbose\0\0\0\0"))
+    quiet, said = next((quiet, said) for quiet, said in LOUD.items() if data.count(quiet) == 1)
+    program.write_bytes(data.replace(quiet, said))
     return tree
 
 

@@ -7,6 +7,8 @@
 import ctypes
 import os
 
+from rootfall.linux import standins
+
 _TAGS = {
     b"TYPE": "TYPE",
     b"USAGE": "USAGE",
@@ -30,7 +32,7 @@ _loaded: list[ctypes.CDLL] = []
 
 def _library() -> ctypes.CDLL:
     if not _loaded:
-        library = ctypes.CDLL("libblkid.so.1", use_errno=True)
+        library = ctypes.CDLL(standins.SONAMES["blkid"], use_errno=True)
         library.blkid_new_probe.restype = ctypes.c_void_p
         _loaded.append(library)
     return _loaded[0]

@@ -6,11 +6,12 @@ three small things; together they cost more than pyudev itself. While pyudev is 
 (docs/adr/0003).
 """
 
-import _collections_abc
 import _functools  # type: ignore[import-not-found]
 import os
 import select
 import sys
+
+from rootfall import frozen_abc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,21 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
+
+def _stand_in(name: str, taken: "dict[str, Any]") -> "types.ModuleType":
+    module = type(sys)(name)
+    vars(module).update(taken)
+    return module
+
+
+_ABC = {"Iterable": frozen_abc.Iterable, "Container": frozen_abc.Container, "Mapping": frozen_abc.SmallMapping}
 # What pyudev takes of each module at import time, and what is enough of it.
 _TAKEN: "dict[str, dict[str, Any]]" = {
     "subprocess": {"check_output": None},  # for udev_version(), which asks udevadm
     "threading": {"Thread": object},  # the base class of MonitorObserver
     "re": {},  # compiled in functions only: device ids and discovery
     "functools": {"partial": _functools.partial, "wraps": lambda _wrapped: lambda function: function},
-    "collections": {"abc": _collections_abc},
-    "collections.abc": vars(_collections_abc),
+    "collections": {"abc": _stand_in("collections.abc", _ABC)},
+    "collections.abc": _ABC,
 }
-
-
-def _stand_in(name: str, taken: "dict[str, Any]") -> "types.ModuleType":
-    module = type(sys)(name)
-    vars(module).update(taken)
-    return module
 
 
 def load() -> "Any":
