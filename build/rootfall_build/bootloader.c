@@ -23,38 +23,28 @@ INCLUDE(importer_code, IMPORTER);
 INCLUDE(main_code, MAIN);
 INCLUDE(archive, ARCHIVE);
 
-static struct _frozen added[2];
-
-static void add(struct _frozen *to, const char *name, const char *code, const char *end)
-{
-    to->name = name;
-    to->code = (const unsigned char *)code;
-    to->size = end - code;
-}
-
-#ifdef BOOTSTRAP
-/*
- * In the place of CPython's frozen.o and deepfreeze.o: what is imported before our importer is there, and nothing else.
- * CPython 3.11 and 3.12 hold thirty modules as a megabyte of objects, each of which the loader must relocate, and which
- * Python then interns, at every start, imported or not.
- */
 INCLUDE(bootstrap_code, BOOTSTRAP);
 INCLUDE(external_code, EXTERNAL);
 INCLUDE(abc_code, ABC);
 INCLUDE(io_code, IO);
 
+/*
+ * In the place of CPython's frozen.o and deepfreeze.o (Python/frozen.c): what is imported before our importer is there, and
+ * nothing else. CPython 3.11 and 3.12 hold thirty modules as a megabyte of objects, each of which the loader must relocate,
+ * and which Python then interns, at every start, imported or not.
+ */
 struct _module_alias {
     const char *name, *orig;
 };
-static struct _frozen bootstrap[3], library[3], none[1];
 static const struct _module_alias aliases[] = {
     {"_frozen_importlib", "importlib._bootstrap"},
     {"_frozen_importlib_external", "importlib._bootstrap_external"},
     {NULL, NULL},
 };
+static struct _frozen bootstrap[3], library[4], none[1];
 const struct _module_alias *_PyImport_FrozenAliases = aliases;
 const struct _frozen *_PyImport_FrozenBootstrap = bootstrap, *_PyImport_FrozenStdlib = library, *_PyImport_FrozenTest = none;
-const struct _frozen *PyImport_FrozenModules = added;
+const struct _frozen *PyImport_FrozenModules = NULL;
 
 int _Py_Deepfreeze_Init(void)
 {
@@ -65,21 +55,21 @@ void _Py_Deepfreeze_Fini(void)
 {
 }
 
-static void freeze(void)
+static void put(struct _frozen *to, const char *name, const char *code, const char *end)
 {
-    add(&bootstrap[0], "_frozen_importlib", bootstrap_code, bootstrap_code_end);
-    add(&bootstrap[1], "_frozen_importlib_external", external_code, external_code_end);
-    add(&library[0], "abc", abc_code, abc_code_end);
-    add(&library[1], "io", io_code, io_code_end);
-    add(&added[0], "encodings", encodings_code, encodings_code_end);
+    to->name = name;
+    to->code = (const unsigned char *)code;
+    to->size = end - code;
 }
-#else
-static void freeze(void)
+
+static void fill_tables(void)
 {
-    add(&added[0], "encodings", encodings_code, encodings_code_end);
-    PyImport_FrozenModules = added;
+    put(&bootstrap[0], "_frozen_importlib", bootstrap_code, bootstrap_code_end);
+    put(&bootstrap[1], "_frozen_importlib_external", external_code, external_code_end);
+    put(&library[0], "encodings", encodings_code, encodings_code_end);
+    put(&library[1], "abc", abc_code, abc_code_end);
+    put(&library[2], "io", io_code, io_code_end);
 }
-#endif
 
 /* A file's bytes to change and nothing else: with `verbose=1` the interpreter says each import, as python -v does. */
 static const volatile char verbose[] = "rootfall bootloader verbose=0";
@@ -156,7 +146,7 @@ static void start(int argc, char **argv, const char *home)
     add_path(&config, path);
     snprintf(path, sizeof(path), "%s/_internal", home);
     add_path(&config, path);
-    freeze();
+    fill_tables();
     check(Py_InitializeFromConfig(&config));
     PyConfig_Clear(&config);
 }

@@ -160,7 +160,8 @@ def _link_into(stock: Path, work: Path, progress: Callable[[str], None]) -> bool
     progress("link PID 1 with its interpreter")
     (work / "link").mkdir()
     try:
-        program = bootloader.link(work / "link", _package("rootfall"), work / "modules.pyz")
+        extensions = sorted(stock.rglob("lib-dynload/*.so"))
+        program = bootloader.link(work / "link", _package("rootfall"), work / "modules.pyz", extensions)
     except subprocess.CalledProcessError as error:
         progress(f"{error.cmd[0]} refuses ({str(error.stderr).strip()[-300:]}): {otherwise}")
         return False

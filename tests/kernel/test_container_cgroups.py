@@ -8,6 +8,7 @@ of it can be looked for in all hierarchies, whoever else uses them meanwhile.
 import os
 import re
 import select
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from rootfall.container.cgroup_files import hierarchies
-from rootfall.container.model import Container, Mount, Process, Resources, Root
+from rootfall.container.model import Container, IdMapping, Mount, Process, Resources, Root
 from tests.guest.material import HERE, compile_static
 from tests.kernel import contained
 
@@ -60,6 +61,18 @@ for number in range(runs):
         pass
     print(f"{container.id}-{number}", len([each for each, names, _ in os.walk("/sys/fs/cgroup") if container.id in each]))
 """
+# A launcher that fails, under a process that inherits what it leaves: nothing.
+ALONE = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+if os.fork() == 0:
+    os.execv(sys.executable, [sys.executable, "-c", *sys.argv[1:]])
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+try:
+    print("left", os.wait())
+except ChildProcessError:
+    print("nobody is left")
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,6 +92,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (tree / name).mkdir()
     compile_static(HERE / "limits.c", tree / "bin/limits")
     return tree
+
+
+@pytest.fixture
+def strace() -> list[str]:
+    """`strace -f`, which sees and refuses what a launcher and all of its children ask of the kernel."""
+    if not shutil.which("strace"):
+        pytest.skip("no strace here (apt install strace)")
+    return ["strace", "-f", "-qq"]
 
 
 @pytest.fixture
@@ -240,6 +261,64 @@ def test_a_device_that_is_none_is_refused(container: Callable[..., Container]) -
 def test_the_cgroup_namespace_shows_the_containers_own_as_the_root(container: Callable[..., Container]) -> None:
     shown = run(container("show /proc/self/cgroup", memory_max=64 * MIB, pids_max=99)).stdout.splitlines()
     assert {line.rpartition(":")[2] for line in shown if ":memory:" in line or ":pids:" in line} == {"/"}
+
+
+@pytest.mark.parametrize("more", [(), ("user",)])
+def test_the_reaper_and_the_program_are_in_the_cgroup(
+    more: tuple[str, ...], container: Callable[..., Container]
+) -> None:
+    what = container("affinity", memory_max=64 * MIB, pids_max=9, cpu_weight=50, cpuset_cpus="0")
+    ids = (IdMapping(0, 0, 65536),) if more else ()
+    running = Running(what._replace(namespaces=(*what.namespaces, *more), uid_mappings=ids, gid_mappings=ids))
+    inside = {each.split("/")[4]: Path(each, "cgroup.procs").read_text().split() for each in directories(what.id)}
+    assert sorted(inside) == ["cpu", "cpuset", "memory", "pids"]
+    [pids] = {tuple(sorted(each)) for each in inside.values()}
+    assert len(pids) == 2
+    assert running.end() == 0
+
+
+def test_a_program_is_in_the_cgroup_from_its_first_instruction_on(container: Callable[..., Container]) -> None:
+    what = container("show /proc/self/cgroup", memory_max=64 * MIB, pids_max=9)
+    shown = run(what._replace(namespaces=("mount", "pid"))).stdout.splitlines()
+    assert {line.split(":")[1] for line in shown if line.endswith(f"/{what.id}")} == {"memory", "pids"}
+
+
+def test_the_first_process_moves_itself_for_whoever_moves_another_waits(
+    container: Callable[..., Container], strace: list[str], tmp_path: Path
+) -> None:
+    """A grace period of RCU, longer than all else that is done for a cgroup (docs/adr/0015)."""
+    calls = tmp_path / "calls"
+    done = run(
+        container("affinity", memory_max=64 * MIB, pids_max=9), *strace, "-e", "trace=openat,write", "-o", str(calls)
+    )
+    assert done.returncode == 0
+    opened = re.findall(r'"/sys/fs/cgroup/([^"/]+)/\S*/([\w.]+)", O_WRONLY', calls.read_text())
+    assert opened.count(("memory", "tasks")) == opened.count(("pids", "tasks")) == 1
+    assert not [file for _, file in opened if file == "cgroup.procs"]
+    assert len(re.findall(r'write\(\d+, "0", 1', calls.read_text())) >= 2
+
+
+def test_a_cgroup_that_takes_no_process_is_told_of_and_nothing_runs(
+    container: Callable[..., Container], strace: list[str]
+) -> None:
+    what = container("affinity", pids_max=9)
+    tasks = str(CGROUPS / f"pids/{what.id}/tasks")
+    done = run(what, *strace, "-o", "/dev/null", "-P", tasks, "-e", "inject=write:error=ENOSPC")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert f"cannot put the first process into {os.path.dirname(tasks)}: No space left on device" in done.stderr
+
+
+def test_a_limit_that_is_refused_leaves_no_process(container: Callable[..., Container]) -> None:
+    """It is refused when the first process is there already."""
+    done = subprocess.run(
+        command(ALONE, RUN, container("affinity", cpuset_cpus="4000")),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=True,
+    )
+    assert done.stdout == "125\nnobody is left\n"
+    assert "cannot set cpuset.cpus to 4000" in done.stderr
 
 
 def test_what_is_left_without_a_pid_namespace_is_killed(container: Callable[..., Container]) -> None:

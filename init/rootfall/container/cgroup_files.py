@@ -37,7 +37,8 @@ def hierarchies() -> tuple[Hierarchy, ...]:
         _, controllers, path = line.split(":", 2)
         paths |= dict.fromkeys(controllers.split(","), path)
     found: dict[tuple[str, ...], Hierarchy] = {}
-    for mount in mountinfo.parse(text("/proc/self/mountinfo")):
+    mounts = [line for line in text("/proc/self/mountinfo").split("\n") if " - cgroup" in line]
+    for mount in mountinfo.parse("\n".join((*mounts, ""))):
         version = {"cgroup": 1, "cgroup2": 2}.get(mount.fstype, 0)
         names = ("",) if version == 2 else tuple(each for each in mount.options.split(",") if each in paths)
         if not version or not names or names in found:

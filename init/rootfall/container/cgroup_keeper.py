@@ -21,33 +21,39 @@ _PATIENCE = 10.0  # seconds that the killed have to be gone
 class Keeper:
     """The launcher's side: `end` has the directories removed, and so has the launcher's own end."""
 
+    has_made = False
+
     def __init__(self, directories: tuple[str, ...], leaf: str = "") -> None:
-        """Have the directories made. With `leaf`, this process moves there first. Raises ContainerError."""
-        hear, say = os.pipe2(os.O_CLOEXEC)
+        """Have the directories made, meanwhile. With `leaf`, this process moves there first."""
+        self._hear, say = os.pipe2(os.O_CLOEXEC)
         ended, self._hold = os.pipe2(os.O_CLOEXEC)
         self.pid = os.fork()
         if self.pid == 0:
             status = 1
             try:
-                os.close(hear)
+                os.close(self._hear)
                 os.close(self._hold)
                 status = _keep(directories, leaf, say, ended)
             finally:
                 os._exit(status)
         os.close(say)
         os.close(ended)
-        answer = os.read(hear, 4096).decode(errors="surrogateescape")
-        os.close(hear)
-        if answer != "made":
-            self.end()
+
+    def wait(self) -> None:
+        """Wait until all directories are there. Raises ContainerError."""
+        answer = os.read(self._hear, 4096).decode(errors="surrogateescape")
+        self.has_made = answer == "made"
+        if not self.has_made:
             raise _refused(answer)
 
     def forget(self) -> None:
         """In a copy of the launcher: let the keeper wait for the launcher alone."""
+        os.close(self._hear)
         os.close(self._hold)
 
     def end(self) -> bool:
         """Have the directories removed, and wait for it; whether they are gone."""
+        os.close(self._hear)
         os.close(self._hold)
         return os.waitpid(self.pid, 0)[1] == 0
 
@@ -91,11 +97,21 @@ def _keep(directories: tuple[str, ...], leaf: str, say: int, ended: int) -> int:
 
 def clear(directories: list[str]) -> bool:
     """Kill what is in these cgroups and remove them, with all that is below them; whether they are gone."""
+    directories = [each for each in directories if not _is_removed(each)]
     for each in directories:
         if os.path.exists(f"{each}/pids.max"):
             _try(f"{each}/pids.max", "0")  # nobody forks while the killing goes on
     left = [each for each in directories if not _clear_one(each)]
     return not left
+
+
+def _is_removed(directory: str) -> bool:
+    """Most often nothing is left in it."""
+    try:
+        os.rmdir(directory)
+    except OSError:
+        return False
+    return True
 
 
 def _clear_one(directory: str) -> bool:

@@ -20,9 +20,10 @@ NO_LIMIT = -1  # in a Resources: max
 
 
 class Place(NamedTuple):
-    """The directory that the container's is made in; with `aside`, whoever is in it has to move into a leaf first."""
+    """The directory below `mount` that the container's is made in; with `aside`, who is in it moves into a leaf first."""
 
     path: str
+    mount: str
     aside: bool = False
 
 
@@ -65,15 +66,15 @@ def by_number(line: str) -> str:
 def place(hierarchy: Hierarchy, parent: str) -> Place:
     """Where the container's cgroup is made. Raises ContainerError where the caller may not make one."""
     if parent:
-        return Place(_given(hierarchy, parent))
+        return Place(_given(hierarchy, parent), hierarchy.mount)
     me, path = str(os.getpid()), hierarchy.own
     while True:
         if _writable(path):
             inside = _processes(path)
             if not inside:
-                return Place(path)
+                return Place(path, hierarchy.mount)
             if path == hierarchy.own and inside == [me]:
-                return Place(path, aside=True)
+                return Place(path, hierarchy.mount, aside=True)
         if path == hierarchy.mount:
             break
         path = os.path.dirname(path)
@@ -119,16 +120,16 @@ def _processes(path: str) -> list[str]:
     return text(f"{path}/cgroup.procs").split() if os.path.exists(f"{path}/cgroup.type") else []
 
 
-def enable(hierarchy: Hierarchy, path: str, controllers: set[str]) -> None:
-    """See to it that children of `path` have these controllers, from the mount on down. Raises ContainerError.
+def enable(where: Place, controllers: set[str]) -> None:
+    """See to it that children of a place have these controllers, from the mount on down. Raises ContainerError.
 
     What was enabled stays enabled: others may rely on it by now.
     """
-    if controllers <= set(text(f"{path}/cgroup.subtree_control").split()):
+    if controllers <= set(text(f"{where.path}/cgroup.subtree_control").split()):
         return
-    below = path[len(hierarchy.mount) :].split("/")
+    below = where.path[len(where.mount) :].split("/")
     for depth in range(len(below)):
-        each = hierarchy.mount + "/".join(below[: depth + 1])
+        each = where.mount + "/".join(below[: depth + 1])
         for controller in sorted(controllers - set(text(f"{each}/cgroup.subtree_control").split())):
             _enable_one(each, controller)
 

@@ -30,40 +30,69 @@ _HINTS = {
 
 
 class Cgroup:
-    """A container's cgroup; `descriptor` is its directory for CLONE_INTO_CGROUP, -1 where version 2 has no part in it."""
+    """A container's cgroup. It is made by another process, meanwhile; `ready` waits for it and sets the limits."""
 
-    descriptor = -1
-
-    def __init__(self, directories: tuple[Directory, ...], resources: Resources, leaf: str = "") -> None:
-        """Have the directories made; nothing is written yet. Raises ContainerError."""
+    def __init__(
+        self, directories: tuple[Directory, ...], resources: Resources, place: cgroup_v2.Place | None = None
+    ) -> None:
+        """Have the directories made; with a place in version 2, the last of them is there."""
         self._directories = directories
         self._resources = resources
+        self._place = place
+        self._descriptor = -1
+        leaf = f"{directories[-1].path}.launcher" if place and place.aside else ""
         self._keeper = Keeper(tuple(each.path for each in directories), leaf)
 
-    def limit(self) -> None:
-        """Write the limits. Raises ContainerError."""
+    def descriptor(self) -> int:
+        """The directory in version 2 for CLONE_INTO_CGROUP, with its limits; -1 without one. Raises ContainerError."""
+        if self._place:
+            self.ready()
+        return self._descriptor
+
+    def ready(self) -> None:
+        """Wait until it is there, and write its limits; once is enough. Raises ContainerError."""
+        if self._keeper.has_made:
+            return
+        self._keeper.wait()
         for each in self._directories:
+            if self._place and each.version == 2:
+                cgroup_v2.enable(self._place, {file.partition(".")[0] for file, _ in each.limits})
             for file, value in each.limits:
                 _write(each.path, file, value)
             if each.version == 2:
                 cgroup_v2.check(each.path, each.limits)
-                self.descriptor = os.open(each.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                self._descriptor = os.open(each.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def forget(self) -> None:
         """In the first process, a copy of the launcher: hold nothing of the cgroup."""
         self._keeper.forget()
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
-    def admit(self, pid: int, born_in: bool = False) -> None:
-        """Put a process in; with `born_in`, it was started in the one of version 2. Raises ContainerError."""
+    def admit(self, pid: int, born_in: bool) -> None:
+        """Be ready for the first process, and put it into version 2 if it was not born there. Raises ContainerError."""
+        self.ready()
+        if not born_in:
+            self._move(2, "cgroup.procs", str(pid))
+
+    def enter(self) -> None:
+        """In the first process, when it was let go: move into version 1. Raises ContainerError.
+
+        To move a process, the kernel waits for a grace period of RCU, 5 to 15 ms; a thread that moves itself does not wait.
+        """
+        self._move(1, "tasks", "0")
+
+    def _move(self, version: int, file: str, who: str) -> None:
         for each in self._directories:
-            if born_in and each.version == 2:
-                continue
-            try:
-                write(f"{each.path}/cgroup.procs", str(pid))
-            except OSError as error:
-                raise ContainerError(f"put process {pid} into", each.path, errno=error.errno or 0) from error
+            if each.version == version:
+                try:
+                    write(f"{each.path}/{file}", who)
+                except OSError as error:
+                    raise ContainerError("put the first process into", each.path, errno=error.errno or 0) from error
+
+    def look_ahead(self) -> None:
+        """While the container runs: import what its end asks for."""
+        from rootfall.container import cgroup_events  # noqa: F401  a processor has time for it now
 
     def explain(self, status: int) -> int:
         """The exit status; says on standard error what limit was met, if any."""
@@ -76,16 +105,16 @@ class Cgroup:
 
     def remove(self) -> None:
         """Kill what is left in it and remove it; says on standard error what it could not remove."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
         paths = [each.path for each in self._directories]
-        if not self._keeper.end() and not clear(paths):
+        if not self._keeper.end() and self._keeper.has_made and not clear(paths):
             left = " ".join(each for each in paths if os.path.exists(each))
             print(f"rootfall: cannot remove {left}: there are processes in it that do not die", file=sys.stderr)
 
 
 def make(name: str, resources: Resources) -> Cgroup:
-    """Make the cgroup of a container and write its limits. Raises ContainerError."""
+    """Have the cgroup of a container made: see `Cgroup.ready`. Raises ContainerError."""
     if not 0 < len(name) <= 128 or not _ID.issuperset(name) or name in (".", ".."):
         hint = "1 to 128 of A-Z a-z 0-9 _ . + -, and not . or .."
         raise ContainerError("name a cgroup", repr(name), hint=hint)
@@ -96,12 +125,10 @@ def make(name: str, resources: Resources) -> Cgroup:
     in_2 = wanted & set(unified.controllers) if unified else set()
     directories = _in_version_1(mounted, wanted - in_2, resources, name)
     if not unified or (directories and not in_2):
-        return _limited(Cgroup(directories, resources))
+        return Cgroup(directories, resources)
     place = cgroup_v2.place(unified, resources.parent)
     files = tuple((file, value) for controller, file, value in limits if controller in in_2)
-    directories = (*directories, Directory(2, f"{place.path}/{name}", files))
-    leaf = f"{place.path}/{name}.launcher" if place.aside else ""
-    return _limited(Cgroup(directories, resources, leaf), unified, place.path, in_2)
+    return Cgroup((*directories, Directory(2, f"{place.path}/{name}", files)), resources, place)
 
 
 def _in_version_1(
@@ -116,20 +143,6 @@ def _in_version_1(
     from rootfall.container import cgroup_v1
 
     return cgroup_v1.directories(mounted, controllers, resources, name)
-
-
-def _limited(
-    group: Cgroup, unified: Hierarchy | None = None, parent: str = "", in_2: "set[str] | None" = None
-) -> Cgroup:
-    """The same, with its limits in place; it is removed again where that fails."""
-    try:
-        if unified and in_2:
-            cgroup_v2.enable(unified, parent, in_2)
-        group.limit()
-    except BaseException:
-        group.remove()
-        raise
-    return group
 
 
 def _missing(controller: str, mounted: tuple[Hierarchy, ...]) -> ContainerError:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A container, from its plan to the exit status of its command, in the order in which it happens.
 
-`run` is the launcher's story, on the host: make the cgroup, start the first process in new namespaces, map its ids, let it go,
-wait. `first_process` is the other half: mounts, pivot_root, fewer privileges, the command. Two pipes join them: over one the
-launcher lets the process go, over the other it hears why the start failed; that one ends when the command is executed.
+`run` is the launcher's story, on the host: have the cgroup made, start the first process in new namespaces, map its ids, let it
+go, wait. `first_process` is the other half: mounts, pivot_root, fewer privileges, the command. Two pipes join them: over one
+the launcher lets the process go, over the other it hears why the start failed; that one ends when the command is executed.
 """
 
 import gc
@@ -42,16 +42,12 @@ def run(container: Container) -> int:
             os.close(hear)
             if group is not None:
                 group.forget()
-            first_process(container, what, go, say, line, bpf)
+            first_process(container, what, go, say, line, bpf, group)
         os.close(go)
         os.close(say)
-        id_maps.map_ids(first.pid, container)
-        process.adjust_oom_score(first.pid, container.process.oom_score_adj)
-        if group is not None:
-            group.admit(first.pid, first.in_cgroup)
+        release(first, container, group, let_go)
         if container.process.stop is not None:
             first = first._replace(shutdown=shutdown_of(first, container.process.stop))
-        os.write(let_go, b"g")
         fault = wait.until_started(first, hear, held)
         if fault is not None:
             status = wait.until_ended(first, held)
@@ -62,6 +58,22 @@ def run(container: Container) -> int:
     finally:
         if group is not None:
             group.remove()
+
+
+def release(first: wait.First, container: Container, group: "Cgroup | None", let_go: int) -> None:
+    """Let the first process go, with its ids mapped and a cgroup to enter; it has ended where this raises."""
+    try:
+        id_maps.map_ids(first.pid, container)
+        process.adjust_oom_score(first.pid, container.process.oom_score_adj)
+        if group is not None:
+            group.admit(first.pid, first.in_cgroup)
+        os.write(let_go, b"g")
+    except BaseException:
+        os.close(let_go)
+        os.waitpid(first.pid, 0)
+        raise
+    if group is not None:
+        group.look_ahead()
 
 
 def shutdown_of(first: wait.First, stop: Stop) -> "Shutdown":
@@ -107,7 +119,13 @@ def make_cgroup(what: plan.Plan) -> "Cgroup | None":
 
 
 def first_process(
-    container: Container, what: plan.Plan, go: int, say: int, line: "Line | None", bpf: bytes | None
+    container: Container,
+    what: plan.Plan,
+    go: int,
+    say: int,
+    line: "Line | None",
+    bpf: bytes | None,
+    group: "Cgroup | None",
 ) -> "NoReturn":
     """The container's PID 1: set the container up, then become the command or its reaper."""
     status = FAILED
@@ -116,6 +134,8 @@ def first_process(
         if os.read(go, 1) != b"g":  # the launcher is gone, or could not map the ids
             os._exit(FAILED)
         namespaces.tie_to_launcher(go)
+        if group is not None:
+            group.enter()
         ties = process.Ties(go, say, program.ourselves(), bpf=bpf)
         if "pid" not in container.namespaces and not container.process.as_pid1:
             ties = ties._replace(children=namespaces.stand_in_for_pid_1(go))

@@ -25,8 +25,9 @@ def start(container: Container, group: "Cgroup | None") -> First:
     flags = 0
     for name in container.namespaces:
         flags |= 0 if name in _LATER else namespaces.FLAGS[name]
+    cgroup = group.descriptor() if group is not None else -1
     try:
-        first = clone(flags, group.descriptor if group is not None else -1)
+        first = clone(flags, cgroup)
     except OSError as error:
         from rootfall.container import refusal
 
