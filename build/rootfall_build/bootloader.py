@@ -34,8 +34,8 @@ _STANDARD = {
 }
 # Parts of the interpreter that bootloader.c and _inittab() replace.
 _REPLACED = ("config.o", "frozen.o", "deepfreeze.o")
-# The functions of the interpreter that we call by ctypes.pythonapi.
-_BY_CTYPES = ("PyOS_AfterFork_Child",)
+# The functions of the interpreter that we call by ctypes (linux.namespaces).
+_BY_CTYPES = ("PyOS_BeforeFork", "PyOS_AfterFork_Child", "PyOS_AfterFork_Parent")
 _LINK = (
     "-pie -Wl,-z,defs -Wl,--dynamic-list=exports -Wl,--gc-sections -Wl,-z,pack-relative-relocs -Wl,--hash-style=gnu -Wl,-O1 "
     "-Wl,--build-id=none -Wl,--strip-all -Wl,--no-eh-frame-hdr"
@@ -64,7 +64,7 @@ def _archive() -> Path:
 def link(work: Path, package: Path, archive: Path, extensions: Iterable[Path]) -> Path:
     """Make the program in `work`, an empty directory, of the sources in `package` and PyInstaller's PYZ `archive`.
 
-    The interpreter's functions are there for these `extensions` and for ctypes.pythonapi, as far as we use that.
+    The interpreter's functions are there for these `extensions` and for what we call by ctypes.
     Raises subprocess.CalledProcessError with the compiler's or the linker's words.
     """
     objects = work / "objects"
