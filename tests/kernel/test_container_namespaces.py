@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rootfall.container import id_maps, privileges, subordinate
-from rootfall.container.model import Container, IdMapping, User
+from rootfall.container.model import Container, IdMapping, Mount, User
 from tests.kernel import contained, namespace
 
 NOBODY = contained.NOBODY
@@ -139,6 +139,28 @@ def test_root_maps_ranges_himself(container_root: Path) -> None:
     mappings = (IdMapping(0, 100000, 65536),)
     made = made._replace(namespaces=("user", *made.namespaces), uid_mappings=mappings, gid_mappings=mappings)
     assert contained.run(made)[1].split() == ["0", "100000", "65536", "0", "7"]
+
+
+@pytest.mark.parametrize("first", [0, 5])
+def test_root_may_map_ids_that_are_not_his_and_what_is_mounted_is_theirs(container_root: Path, first: int) -> None:
+    """As docker's userns-remap does. A process without an id in its namespace can make no node of /dev (EOVERFLOW)."""
+    script = (
+        "stat -c '%u %g' /dev /dev/shm /proc/self/ /tmp/x; : > /tmp/x/y && stat -c %u /tmp/x/y; cat /dev/null; date +%s"
+    )
+    made = contained.container(container_root, "sh", "-c", script, user=User(first, first))
+    mappings = (IdMapping(first, 100000, 1000),)
+    mounts = (*made.mounts, Mount("/dev", "dev"), Mount("/tmp/x", "tmpfs", "tmpfs"))
+    (container_root / "tmp/x").mkdir(exist_ok=True)
+    made = made._replace(
+        namespaces=("user", "time", *made.namespaces),
+        uid_mappings=mappings,
+        gid_mappings=mappings,
+        mounts=mounts,
+        time_offsets=(("monotonic", 1000),),
+    )
+    code, said = contained.run(made)
+    assert code == 0, said
+    assert said.split()[:9] == [str(first)] * 9
 
 
 def test_mappings_that_overlap_are_refused_by_the_kernel_and_shown(container_root: Path) -> None:

@@ -36,13 +36,14 @@ def run(container: Container) -> int:
         line = open_line(container)
         go, let_go = os.pipe2(os.O_CLOEXEC)
         hear, say = os.pipe2(os.O_CLOEXEC)
+        ids = namespaces.unmapped_ids(container)
         first = namespaces.start(container, group)
         if first.pid == 0:
             os.close(let_go)
             os.close(hear)
             if group is not None:
                 group.forget()
-            first_process(container, what, go, say, line, bpf, group)
+            first_process(container, what, go, say, line, bpf, group, ids)
         os.close(go)
         os.close(say)
         release(first, container, group, let_go)
@@ -126,6 +127,7 @@ def first_process(
     line: "Line | None",
     bpf: bytes | None,
     group: "Cgroup | None",
+    ids: tuple[int, int] | None,
 ) -> "NoReturn":
     """The container's PID 1: set the container up, then become the command or its reaper."""
     status = FAILED
@@ -136,6 +138,9 @@ def first_process(
         namespaces.tie_to_launcher(go)
         if group is not None:
             group.enter()
+        if ids is not None:
+            namespaces.take_ids(*ids)
+            namespaces.tie_to_launcher(go)
         ties = process.Ties(go, say, program.ourselves(), bpf=bpf)
         if "pid" not in container.namespaces and not container.process.as_pid1:
             ties = ties._replace(children=namespaces.stand_in_for_pid_1(go))

@@ -72,6 +72,31 @@ def stand_in_for_pid_1(go: int) -> int:
     return os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
 
 
+def unmapped_ids(container: Container) -> tuple[int, int] | None:
+    """The user and group that the first process takes where its user namespace has none for the caller's; None where it has.
+
+    To be asked on the host. Who has no id there can have nothing made: it would belong to nobody (EOVERFLOW).
+    """
+    if "user" not in container.namespaces:
+        return None
+    mapped = container.uid_mappings, container.gid_mappings
+    if all(
+        any(each.host_id <= own < each.host_id + each.size for each in mappings)
+        for mappings, own in zip(mapped, (os.geteuid(), os.getegid()), strict=True)
+    ):
+        return None
+    uid, gid = (min((each.container_id for each in mappings), default=0) for mappings in mapped)
+    return uid, gid
+
+
+def take_ids(uid: int, gid: int) -> None:
+    """Become a user of the namespace, with all capabilities in it. It undoes a tie to the launcher (prctl(2))."""
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    # Else its own files in /proc are the host's root's, and closed to it; `settle` takes that back.
+    namespaces.prctl(namespaces.PR_SET_DUMPABLE, 1)
+
+
 def settle(container: Container) -> None:
     """In the first process, once its ids are mapped and it is in its cgroup: what could not be done from outside.
 
