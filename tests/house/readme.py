@@ -24,7 +24,7 @@ DEMO = "make demo"
 NOT_HERE = ("make test", "git clone")
 CONTAINER = "rootfall container run"
 # Only the first time: later PID 1 and the kernel come from the cache.
-ONCE = ("link a small libpython", "freeze PID 1 with PyInstaller", "demo: fetch Debian's kernel")
+ONCE = ("freeze PID 1 with PyInstaller", "link PID 1 with its interpreter", "demo: fetch Debian's kernel")
 TIMEOUT = 300
 
 
