@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Fixtures for the tests that boot: the plug-in that users get too, and a kernel."""
 
+import signal
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -15,6 +16,11 @@ hypothesis.settings.load_profile("rootfall")
 
 # Named as its entry point, so that it is loaded once whether or not rootfall is installed.
 pytest_plugins = ["rootfall_qemu.pytest_plugin"]
+
+# nohup(1), and `make test &` in a script, ignore them, and so would all that the tests start: a shell cannot even trap them.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
