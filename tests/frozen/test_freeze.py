@@ -107,6 +107,8 @@ def test_without_a_compiler_pyinstallers_bootloader_goes_in_and_it_is_said(
 def test_what_cannot_be_linked_is_said_and_pyinstallers_bootloader_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str, said: str
 ) -> None:
+    if lack := bootloader.missing():
+        pytest.skip(f"nothing is linked here: no {lack}")
     broken = tmp_path / "bootloader.c"
     broken.write_text(spoil + bootloader.SOURCE.read_text())
     stock = tmp_path / "stock"
@@ -118,3 +120,24 @@ def test_what_cannot_be_linked_is_said_and_pyinstallers_bootloader_stays(
     assert notes[1].startswith(said)
     assert "PyInstaller's bootloader and the stock libpython go in" in notes[1]
     assert list(stock.iterdir()) == []
+
+
+def test_a_linked_program_that_does_not_prove_itself_is_not_used(
+    runtime: FrozenRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lack := bootloader.missing():
+        pytest.skip(f"nothing is linked here: no {lack}")
+    source, spoilt = bootloader.SOURCE.read_text(), tmp_path / "bootloader.c"
+    spoilt.write_text(source.replace("    find_home(home);\n", '    refuse("spoilt");\n    find_home(home);\n'))
+    stock = tmp_path / "stock"
+    shutil.copytree(runtime.directory, stock)
+    (stock / "_internal/encodings.pyc").touch()  # as PyInstaller's has it
+    (tmp_path / "modules.pyz").touch()
+    before = contents(stock)
+    monkeypatch.setattr(bootloader, "SOURCE", spoilt)
+    notes: list[str] = []
+    assert not freeze._link_into(stock, tmp_path, notes.append)
+    assert notes[1].startswith(
+        "linked into one file it does not start (rootfall: the frozen program does not start: spoilt)"
+    )
+    assert contents(stock) == before
