@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootfall import frozen_abc
+from rootfall.linux import standins
 
 INIT = Path(frozen_abc.__file__).parents[1]
 
@@ -121,3 +122,9 @@ def test_os_is_whole_when_it_was_imported_so_and_who_asks_later_gets_the_real_mo
     command = [sys.executable, "-IS", "-c", CHECKS, str(INIT)]
     done = subprocess.run(command, env={"A": "1", "LC_ALL": "C.UTF-8"}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_there_already_is_not_replaced() -> None:
+    real = sys.modules["_collections_abc"]
+    assert standins.import_with("os", {"_collections_abc": frozen_abc}) is sys.modules["os"]
+    assert sys.modules["_collections_abc"] is real

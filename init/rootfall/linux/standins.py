@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Replaces two modules in the frozen program, before anybody imports them.
+"""Replaces modules in the frozen program: two for good, before anybody imports them, others while one is imported.
 
 `ctypes.util.find_library` runs ldconfig or gcc, and neither is in an initramfs; pyudev calls it. What the image holds is
 known: a dict answers. That also keeps tempfile, shutil, random and subprocess, which it imports, out of PID 1.
@@ -12,6 +12,10 @@ import sys
 
 from rootfall import frozen_abc
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
 # Beside the program, wherever it lies, or, when it is not frozen, wherever the loader finds them.
 _HERE = f"{sys._MEIPASS}/" if hasattr(sys, "_MEIPASS") else ""
 SONAMES = {"udev": f"{_HERE}libudev.so.1", "blkid": f"{_HERE}libblkid.so.1", "c": "libc.so.6", "libc": "libc.so.6"}
@@ -19,11 +23,26 @@ SONAMES = {"udev": f"{_HERE}libudev.so.1", "blkid": f"{_HERE}libblkid.so.1", "c"
 
 def install() -> None:
     """Put the stand-ins where the imports find them."""
-    module = type(sys)("ctypes.util")
-    module.find_library = SONAMES.get  # type: ignore[attr-defined]
-    sys.modules["ctypes.util"] = module
+    sys.modules["ctypes.util"] = module("ctypes.util", {"find_library": SONAMES.get})
     sys.modules["datetime"] = _datetime
-    sys.modules["_collections_abc"] = frozen_abc
-    import os  # noqa: F401
+    import_with("os", {"_collections_abc": frozen_abc})
 
-    del sys.modules["_collections_abc"]
+
+def module(name: str, content: "dict[str, object]") -> "ModuleType":
+    """A module that holds these names and nothing else."""
+    made = type(sys)(name)
+    vars(made).update(content)
+    return made
+
+
+def import_with(name: str, small: "dict[str, ModuleType]") -> "ModuleType":
+    """Import a module, unless it is there, with these in the place of others, unless those are there; return it."""
+    if name not in sys.modules:
+        absent = [each for each in small if each not in sys.modules]
+        sys.modules.update({each: small[each] for each in absent})
+        try:
+            __import__(name)
+        finally:
+            for each in absent:
+                del sys.modules[each]
+    return sys.modules[name]

@@ -12,46 +12,34 @@ import select
 import sys
 
 from rootfall import frozen_abc
+from rootfall.linux import standins
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import types
     from collections.abc import Iterable, Iterator
     from typing import Any
 
 
-def _stand_in(name: str, taken: "dict[str, Any]") -> "types.ModuleType":
-    module = type(sys)(name)
-    vars(module).update(taken)
-    return module
-
-
-_ABC = {"Iterable": frozen_abc.Iterable, "Container": frozen_abc.Container, "Mapping": frozen_abc.SmallMapping}
+_ABC: "dict[str, object]" = {
+    "Iterable": frozen_abc.Iterable,
+    "Container": frozen_abc.Container,
+    "Mapping": frozen_abc.SmallMapping,
+}
 # What pyudev takes of each module at import time, and what is enough of it.
-_TAKEN: "dict[str, dict[str, Any]]" = {
+_TAKEN: "dict[str, dict[str, object]]" = {
     "subprocess": {"check_output": None},  # for udev_version(), which asks udevadm
     "threading": {"Thread": object},  # the base class of MonitorObserver
     "re": {},  # compiled in functions only: device ids and discovery
     "functools": {"partial": _functools.partial, "wraps": lambda _wrapped: lambda function: function},
-    "collections": {"abc": _stand_in("collections.abc", _ABC)},
+    "collections": {"abc": standins.module("collections.abc", _ABC)},
     "collections.abc": _ABC,
 }
 
 
 def load() -> "Any":
     """Import pyudev and return it; with stand-ins only when frozen, so that tests on a host see pyudev untouched."""
-    if "pyudev" in sys.modules or not getattr(sys, "frozen", False):
-        import pyudev
-
-        return pyudev
-    absent = {name: taken for name, taken in _TAKEN.items() if name not in sys.modules}
-    sys.modules.update({name: _stand_in(name, taken) for name, taken in absent.items()})
-    try:
-        import pyudev
-    finally:
-        for name in absent:
-            del sys.modules[name]
-    return pyudev
+    small = _TAKEN if getattr(sys, "frozen", False) else {}
+    return standins.import_with("pyudev", {name: standins.module(name, taken) for name, taken in small.items()})
 
 
 class Monitor:
