@@ -56,6 +56,12 @@ def missing() -> str:
     return ""
 
 
+def inputs() -> list[Path]:
+    """The libraries that are linked in: with a new one the program is another."""
+    found = subprocess.run(["cc", "-print-file-name=libz.a"], capture_output=True, text=True, check=True).stdout
+    return [_archive(), *(path for path in [Path(found.strip())] if path.exists())]
+
+
 def _archive() -> Path:
     version = sysconfig.get_python_version()
     return Path(str(sysconfig.get_config_var("LIBPL") or "/nonexistent")) / f"libpython{version}-pic.a"

@@ -38,7 +38,7 @@ _EXCLUDES = (
 ).split()
 # Dropped after the analysis: PyInstaller insists on them, for codecs that are not in the image.
 _DROP = "_compat_pickle _py_abc _threading_local quopri stringprep optparse doctest unittest pdb bdb cmd code codeop".split()
-# Of the standard library, for yaml and pyudev, and for Pythons that have these modules not frozen into the interpreter.
+# Of the standard library: PyInstaller keeps these for its own archive, and the linked interpreter has none of them frozen in.
 _STANDARD_LIBRARY = (
     "_collections_abc _weakrefset abc codecs collections collections.abc copyreg encodings.utf_16 encodings.utf_16_be "
     "encodings.utf_16_le enum functools genericpath io keyword operator os posixpath re re._casefix re._compiler "
@@ -128,8 +128,10 @@ def _digest(hooks: Sequence[Path] = ()) -> str:
     for path in (*_sources(), *recipe, *hooks):
         digest.update(f"{path.parent.name}/{path.name}".encode() + b"\0" + path.read_bytes() + b"\0")
     versions = [sys.version, *(f"{name} {importlib.metadata.version(name)}" for name in _DISTRIBUTIONS)]
-    stamps = [(path.name, path.resolve().stat().st_size, path.resolve().stat().st_mtime_ns) for path in _libraries()]
-    digest.update(repr((versions, stamps, bootloader.missing())).encode())
+    lack = bootloader.missing()
+    libraries = [path.resolve() for path in (*_libraries(), *([] if lack else bootloader.inputs()))]
+    stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in libraries]
+    digest.update(repr((versions, stamps, lack)).encode())
     return digest.hexdigest()[:32]
 
 
