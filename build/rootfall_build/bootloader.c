@@ -176,7 +176,6 @@ int main(int argc, char **argv)
 
     find_home(home);
     start(argc, argv, home);
-    PyGC_Disable();
     snprintf(internal, sizeof(internal), "%s/_internal", home);
     give("_MEIPASS", PyUnicode_DecodeFSDefault(internal));
     give("_rootfall_archive", PyMemoryView_FromMemory((char *)archive, archive_end - archive, PyBUF_READ));

@@ -57,7 +57,6 @@ def test_text_and_bytes_are_converted_as_python_does_whole_and_in_pieces(
     )
     decoders = ours.incrementaldecoder(errors), theirs.incrementaldecoder(errors)
     for piece, final in ((data[:cut], False), (data[cut:], True)):
-        states = []
         assert len({str(outcome(decoder.decode, piece, final)) for decoder in decoders}) == 1
         states = [decoder.getstate() for decoder in decoders]
         assert states[0] == states[1]

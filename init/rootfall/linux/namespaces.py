@@ -113,8 +113,8 @@ def set_title(title: str) -> None:
     """What ps shows of this process in the place of its command line; its first environment is wiped out, too (proc(5))."""
     data = os.fsencode(title)
     with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    first, last, start, end = (int(each) for each in fields[45:49])  # arg_start, arg_end, env_start, env_end
+        words = file.read().rpartition(b")")[2].split()
+    first, last, start, end = (int(each) for each in words[45:49])  # arg_start, arg_end, env_start, env_end
     library.memset(c_ulong(start), 0, c_ulong(max(end - start, 0)))
     if last > first:
         shown = data[: last - first - 1]
