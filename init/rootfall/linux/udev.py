@@ -39,7 +39,10 @@ _TAKEN: "dict[str, dict[str, object]]" = {
 def load() -> "Any":
     """Import pyudev and return it; with stand-ins only when frozen, so that tests on a host see pyudev untouched."""
     small = _TAKEN if getattr(sys, "frozen", False) else {}
-    return standins.import_with("pyudev", {name: standins.module(name, taken) for name, taken in small.items()})
+    standins.import_with("pyudev", {name: standins.module(name, taken) for name, taken in small.items()})
+    import pyudev
+
+    return pyudev
 
 
 class Monitor:
